@@ -1,0 +1,42 @@
+# The README's commands. Each does all of its set-up: nothing but Python 3.11 or newer, make and the network is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: run test lint format bench pins clean
+
+run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
+	$(BIN)/hardpoint serve $(ARGS)
+
+test: $(INSTALLED)  ## The whole test suite, with branch coverage
+	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term $(ARGS)
+
+lint: $(INSTALLED)  ## Formatting, lint rules, strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## Apply the formatter and the safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED)  ## The benchmarks, as ratios measured side by side
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+pins: $(INSTALLED)  ## Refresh requirements.txt from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \
+		--no-header --all-extras --group dev pyproject.toml --output-file requirements.txt
+
+$(INSTALLED): pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "hardpoint needs Python 3.11 or newer; name one with PYTHON=..., for example: make run PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(INSTALLED)
+
+clean:  ## Remove the environment and everything the tools cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist

@@ -1,0 +1,47 @@
+"""What a route can answer besides success, for its OpenAPI: `responses=responses(NotFound, Forbidden)`."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from hardpoint.errors.envelope import PROBLEM_MEDIA_TYPE, ErrorEnvelope, Problem
+from hardpoint.errors.exceptions import ApiError, ValidationFailed
+
+__all__ = ["responses"]
+
+_EXAMPLE_ID = "3f2a9c61d4e80b75"
+
+
+def responses(*errors: type[ApiError] | tuple[type[ApiError], str]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a FastAPI route for the given error classes, grouped by status, with an example for each code.
+
+    Args:
+        *errors: Error classes, or pairs of an error class and the code with which the route raises it
+            (`(Conflict, "LAST_ADMIN")`).
+    """
+    grouped: dict[int, dict[str, tuple[str, type[ApiError]]]] = {}
+    for error in errors:
+        kind, code = error if isinstance(error, tuple) else (error, error.default_code)
+        grouped.setdefault(int(kind.status), {})[code] = (kind.default_detail, kind)
+    return {status: _response(status, codes) for status, codes in sorted(grouped.items())}
+
+
+def _response(status: int, codes: Mapping[str, tuple[str, type[ApiError]]]) -> dict[str, Any]:
+    examples: dict[str, Any] = {}
+    problems: dict[str, Any] = {}
+    for code, (detail, kind) in codes.items():
+        facts: dict[str, Any] = {"detail": detail, "code": code, "request_id": _EXAMPLE_ID}
+        if issubclass(kind, ValidationFailed):
+            facts["field_errors"] = [{"field": "email", "message": "Field required", "code": "missing"}]
+        examples[code] = {"value": facts}
+        problems[code] = {
+            "value": {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, **facts}
+        }
+    return {
+        "model": ErrorEnvelope,
+        "description": HTTPStatus(status).phrase,
+        "content": {
+            "application/json": {"examples": examples},
+            PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema(), "examples": problems},
+        },
+    }
