@@ -13,7 +13,7 @@ _EXAMPLE_ID = "3f2a9c61d4e80b75"
 
 
 def responses(*errors: type[ApiError] | tuple[type[ApiError], str]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a FastAPI route for the given error classes, grouped by status, with an example for each code.
+    """The `responses=` of a FastAPI route for the given errors, grouped by status, with an example for each code.
 
     Args:
         *errors: Error classes, or pairs of an error class and the code with which the route raises it

@@ -52,7 +52,7 @@ def _message(error: Mapping[str, Any]) -> str:
 
 
 def field_errors_from(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
-    """The field errors of a pydantic or FastAPI validation error's `errors()`; at most 50, so that an answer stays small."""
+    """The field errors of a validation error's `errors()`; at most 50, so that an answer stays small."""
     result: list[FieldError] = []
     for error in errors:
         if len(result) == _MAX_ERRORS:

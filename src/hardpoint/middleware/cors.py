@@ -1,0 +1,162 @@
+"""Cross-origin requests (the Fetch standard's CORS protocol), on every response and refused clearly."""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hardpoint.errors import Forbidden, error_response
+from hardpoint.middleware._messages import header_value, is_response_start
+
+__all__ = ["CORSMiddleware"]
+
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+")
+_MAX_AGE_SECONDS: Final = 86_400
+_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+_HEADERS: Final = (
+    "Accept",
+    "Accept-Language",
+    "Authorization",
+    "Content-Language",
+    "Content-Type",
+    "X-API-Key",
+    "X-Request-ID",
+)
+_EXPOSED: Final = (
+    "Deprecation",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Server-Timing",
+    "Sunset",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "X-Request-ID",
+)
+
+
+class CORSMiddleware:
+    """Answer preflights, and let the pages of `allow_origins` read every response, errors included.
+
+    Stands outside of everything that can answer with an error, so that a page can read a 401, a 413, a 429 and a 500.
+    Origins are compared exactly. `null` is never allowed (a sandboxed frame of any site has it), and neither is `*`
+    together with credentials, which the Fetch standard forbids and which mirroring the origin would only disguise.
+
+    Args:
+        app: The application inside.
+        allow_origins: Origins as browsers send them, `https://app.example.com`; or `["*"]` without credentials.
+        allow_credentials: Whether cookies and HTTP authentication may be sent along.
+        allow_methods: Methods beyond those that need no permission.
+        allow_headers: Request headers that pages may set.
+        expose_headers: Response headers that pages may read.
+        max_age_seconds: How long a browser may remember a preflight's answer; 0 to 86400.
+
+    Raises:
+        ValueError: An origin that no browser would send, `null`, or `*` with credentials.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        allow_origins: Collection[str] = (),
+        allow_credentials: bool = False,
+        allow_methods: Sequence[str] = _METHODS,
+        allow_headers: Sequence[str] = _HEADERS,
+        expose_headers: Sequence[str] = _EXPOSED,
+        max_age_seconds: int = 600,
+    ) -> None:
+        _check_origins(allow_origins, allow_credentials=allow_credentials)
+        if not 0 <= max_age_seconds <= _MAX_AGE_SECONDS:
+            raise ValueError("max_age_seconds must be between 0 and 86400")
+        self.app = app
+        self._any_origin = "*" in allow_origins
+        self._origins = frozenset(origin.lower() for origin in allow_origins)
+        self._methods = frozenset(allow_methods)
+        self._headers = frozenset(name.lower() for name in allow_headers)
+        self._simple: list[tuple[str, str]] = []
+        if allow_credentials:
+            self._simple.append(("Access-Control-Allow-Credentials", "true"))
+        self._preflight = [
+            *self._simple,
+            ("Access-Control-Allow-Methods", ", ".join(allow_methods)),
+            ("Access-Control-Allow-Headers", ", ".join(allow_headers)),
+            ("Access-Control-Max-Age", str(max_age_seconds)),
+        ]
+        if expose_headers:
+            self._simple.append(("Access-Control-Expose-Headers", ", ".join(expose_headers)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # WebSockets are outside of CORS: whoever accepts one checks the Origin itself.
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        raw_origin = header_value(scope, b"origin")
+        if raw_origin is None:
+            await self.app(scope, receive, self._sender(send, None))
+            return
+        origin = raw_origin.decode("latin-1")
+        method = header_value(scope, b"access-control-request-method")
+        if scope["method"] == "OPTIONS" and method is not None:
+            await self._answer_preflight(scope, origin, method.decode("latin-1"))(scope, receive, send)
+            return
+        await self.app(scope, receive, self._sender(send, origin))
+
+    def _allows(self, origin: str) -> bool:
+        return self._any_origin or (origin != "null" and origin.lower() in self._origins)
+
+    def _sender(self, send: Send, origin: str | None) -> Send:
+        async def send_with_cors(message: Message) -> None:
+            if is_response_start(message):
+                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                if not self._any_origin:
+                    # Also without an Origin: a shared cache must not give that answer to a page (Fetch, 3.3.5).
+                    headers.add_vary_header("Origin")
+                if origin is not None and self._allows(origin):
+                    headers["Access-Control-Allow-Origin"] = "*" if self._any_origin else origin
+                    for name, value in self._simple:
+                        headers[name] = value
+                message["headers"] = headers.raw
+            await send(message)
+
+        return send_with_cors
+
+    def _answer_preflight(self, scope: Scope, origin: str, method: str) -> Response:
+        refusal = self._refusal(scope, origin, method)
+        if refusal is not None:
+            response = error_response(scope, Forbidden(refusal))
+        else:
+            response = Response(status_code=204)
+            for name, value in self._preflight:
+                response.headers[name] = value
+        if self._allows(origin):
+            # Even a refused preflight names the origin, so that the page's developer sees which part was refused.
+            response.headers["Access-Control-Allow-Origin"] = "*" if self._any_origin else origin
+        response.headers["Vary"] = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+        return response
+
+    def _refusal(self, scope: Scope, origin: str, method: str) -> str | None:
+        if not self._allows(origin):
+            return "This origin is not allowed"
+        if method not in self._methods:
+            return "This method is not allowed across origins"
+        requested = header_value(scope, b"access-control-request-headers") or b""
+        names = (name.strip().lower() for name in requested.decode("latin-1").split(","))
+        if any(name and name not in self._headers for name in names):
+            return "A request header is not allowed across origins"
+        return None
+
+
+def _check_origins(origins: Collection[str], *, allow_credentials: bool) -> None:
+    for origin in origins:
+        if origin == "*":
+            if allow_credentials:
+                raise ValueError("CORS: '*' cannot be combined with credentials; name the origins")
+        elif not _ORIGIN.fullmatch(origin.lower()):
+            raise ValueError(f"CORS: {origin!r} is not an origin; write it as scheme://host[:port], without a path")
