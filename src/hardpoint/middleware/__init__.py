@@ -7,7 +7,7 @@ from hardpoint.middleware.cors import CORSMiddleware
 from hardpoint.middleware.errors import ErrorsMiddleware
 from hardpoint.middleware.request_id import RequestIdMiddleware, new_request_id
 from hardpoint.middleware.security_headers import SecurityHeadersMiddleware
-from hardpoint.middleware.stack import Fault, Stack, StackOrderError, check_order
+from hardpoint.middleware.stack import Fault, Stack, StackOrderError, check_order, describe
 from hardpoint.middleware.time_limit import TimeLimitMiddleware
 from hardpoint.middleware.timing import TimingMiddleware
 
@@ -25,5 +25,6 @@ __all__ = [
     "TimeLimitMiddleware",
     "TimingMiddleware",
     "check_order",
+    "describe",
     "new_request_id",
 ]

@@ -25,7 +25,8 @@ class SecurityHeadersMiddleware:
     """Add the security headers that a response does not already have.
 
     `Strict-Transport-Security` (RFC 6797) is sent over https alone, as its section 7.2 demands.
-    `Cache-Control: no-store` (RFC 9111, section 5.2.2.5) goes on answers to requests that carry credentials, and on those that set a cookie.
+    `Cache-Control: no-store` (RFC 9111, section 5.2.2.5) goes on answers to requests that carry credentials
+    and on those that set a cookie.
 
     Args:
         app: The application inside.

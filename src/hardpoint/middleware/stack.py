@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
-__all__ = ["Fault", "Stack", "StackOrderError", "check_order"]
+__all__ = ["Fault", "Stack", "StackOrderError", "check_order", "describe"]
 
 # By name, so that a part of another package is known here without being imported.
 _ROLES: Final = {
@@ -155,10 +155,10 @@ class Stack(Sequence[Middleware]):
         return len(self._middlewares)
 
     def __str__(self) -> str:
-        return "\n".join(f"{place:>2}  {_describe(middleware)}" for place, middleware in enumerate(self, start=1))
+        return "\n".join(f"{place:>2}  {describe(middleware)}" for place, middleware in enumerate(self, start=1))
 
     def __repr__(self) -> str:
-        return f"Stack({', '.join(_describe(middleware) for middleware in self)})"
+        return f"Stack({', '.join(describe(middleware) for middleware in self)})"
 
     def install(self, app: Starlette) -> None:
         """Put the stack around an application that exists, outside of the middlewares that it already has.
@@ -173,7 +173,8 @@ class Stack(Sequence[Middleware]):
         app.user_middleware[:0] = list(self)
 
 
-def _describe(middleware: Middleware) -> str:
+def describe(middleware: Middleware) -> str:
+    """A middleware in one line, with its options, as `Stack` and `hardpoint stack` print it."""
     name = getattr(middleware.cls, "__name__", repr(middleware.cls))
     options = ", ".join(f"{key}={value!r}" for key, value in middleware.kwargs.items())
     return f"{name}({options})"

@@ -1,0 +1,487 @@
+"""What auth does: register, verify, log in, refresh, log out, reset; no HTTP."""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final, Generic, Literal, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hardpoint.auth.email import email_key
+from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, UserMixin
+from hardpoint.auth.passwords import PasswordHasher, PasswordPolicy
+from hardpoint.auth.protocols import AuthNotifier, LoginLimiter
+from hardpoint.auth.refresh import SessionSecrets, SessionToken, new_session_id, new_session_secret
+from hardpoint.auth.store import AuthModels, AuthStore, SessionAndUser
+from hardpoint.auth.tokens import AccessClaims, AccessTokens
+from hardpoint.clock import Clock, utc_datetime, wall_clock
+from hardpoint.errors import (
+    FieldError,
+    InvalidApiKey,
+    InvalidCredentials,
+    InvalidToken,
+    NotFound,
+    TokenReused,
+    ValidationFailed,
+)
+from hardpoint.log import get_logger
+
+__all__ = ["Auth", "Client", "TokenPair"]
+
+U = TypeVar("U", bound=UserMixin)
+Purpose = Literal["verify_email", "reset_password", "ws_ticket"]
+
+logger = get_logger("hardpoint.auth")
+
+_API_KEY_PREFIX: Final = "hp"
+_MAX_ID_DIGITS: Final = 18
+_LAST_USED_RESOLUTION: Final = timedelta(minutes=1)
+WS_TICKET_SECONDS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where a login comes from, for the list of sessions and the limits."""
+
+    address: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """An access token, the refresh token that renews it, and the access token's life in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+
+
+class Auth(Generic[U]):
+    """Accounts and sessions over the application's own models.
+
+    Held in the lifespan's state under the name `auth`, where the dependencies of `hardpoint.auth` find it.
+
+    Args:
+        models: The application's models.
+        tokens: Issues and verifies access tokens.
+        secret: The service's secret, 32 bytes or more; refresh tokens and cookies are derived from it.
+        hasher: Hashes passwords.
+        policy: What a new password must be.
+        notifier: How users are told.
+        limiter: What slows down guessing; none by default.
+        default_role: The role of a registered user.
+        require_verified_email: Whether an account whose address is not proven may not log in.
+        idle_seconds: After which a session that was not refreshed is over.
+        lifetime_seconds: After which a session is over, whatever happened in it.
+        grace_seconds: For how long the token before the newest still gives the newest: a client whose answer was
+            lost, or whose tabs refresh together, is not a thief. 0 is strict.
+        verification_seconds: The life of a verification mail's token.
+        reset_seconds: The life of a reset mail's token.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: AuthModels[U],
+        tokens: AccessTokens,
+        secret: bytes,
+        hasher: PasswordHasher,
+        policy: PasswordPolicy,
+        notifier: AuthNotifier[U],
+        limiter: LoginLimiter | None = None,
+        default_role: str = "user",
+        require_verified_email: bool = True,
+        idle_seconds: int = 2_592_000,
+        lifetime_seconds: int = 7_776_000,
+        grace_seconds: int = 10,
+        verification_seconds: int = 86_400,
+        reset_seconds: int = 3_600,
+        clock: Clock = wall_clock,
+    ) -> None:
+        self._models = models
+        self.tokens = tokens
+        self._secrets = SessionSecrets(secret)
+        self._hasher = hasher
+        self.policy = policy
+        self._notifier = notifier
+        self._limiter = limiter
+        self._default_role = default_role
+        self._require_verified_email = require_verified_email
+        self.idle = timedelta(seconds=idle_seconds)
+        self.lifetime = timedelta(seconds=max(lifetime_seconds, idle_seconds))
+        self._grace = timedelta(seconds=grace_seconds)
+        self._one_time_life = {
+            "verify_email": timedelta(seconds=verification_seconds),
+            "reset_password": timedelta(seconds=reset_seconds),
+            "ws_ticket": timedelta(seconds=WS_TICKET_SECONDS),
+        }
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+        return utc_datetime(self._clock())
+
+    def store(self, session: AsyncSession) -> AuthStore[U]:
+        """Auth's queries on a database session."""
+        return AuthStore(session, self._models)
+
+    # Accounts
+
+    async def register(self, session: AsyncSession, *, email: str, password: str, **columns: object) -> None:
+        """Make an account and send a verification mail, or tell the owner when the address has one.
+
+        Does the same work and returns the same nothing in both cases.
+
+        Args:
+            session: The request's database session.
+            email: A valid address.
+            password: What the user chose.
+            **columns: Further columns of the application's user model.
+
+        Raises:
+            ValidationFailed: The password does not meet the policy.
+        """
+        accepted = await self.policy.check(password, about_user=[email])
+        password_hash = await self._hasher.hash(accepted)
+        store = self.store(session)
+        user = await store.add_user(
+            email=email,
+            created_at=self.now(),
+            role=self._default_role,
+            is_active=True,
+            email_verified=False,
+            password_hash=password_hash,
+            **columns,
+        )
+        if user is not None:
+            logger.info("account_registered", user_id=user.id)
+            token = await self._new_token(store, user, "verify_email")
+            await self._notifier.verify_email(session, user, token)
+            return
+        known = await store.user_by_email(email)
+        if known is not None:
+            await self._notifier.already_registered(session, known)
+
+    async def create_user(self, session: AsyncSession, *, email: str, password: str, role: str, **columns: object) -> U:
+        """An account made by an operator: verified, with a role, without a mail.
+
+        Raises:
+            ValidationFailed: The password does not meet the policy, or the address has an account.
+        """
+        accepted = await self.policy.check(password, about_user=[email])
+        user = await self.store(session).add_user(
+            email=email,
+            created_at=self.now(),
+            role=role,
+            is_active=True,
+            email_verified=True,
+            password_hash=await self._hasher.hash(accepted),
+            **columns,
+        )
+        if user is None:
+            raise ValidationFailed(FieldError(field="email", message="Has an account already", code="email_taken"))
+        return user
+
+    async def verify_email(self, session: AsyncSession, token: str) -> None:
+        """Mark the address as proven that the token was sent to.
+
+        Raises:
+            ValidationFailed: The token is not good, or no longer.
+        """
+        user = await self._take(session, token, "verify_email")
+        user.email_verified = True
+        logger.info("email_verified", user_id=user.id)
+
+    async def forgot_password(self, session: AsyncSession, email: str) -> None:
+        """Send a reset mail when the address has an active account; say nothing either way."""
+        store = self.store(session)
+        user = await store.user_by_email(email)
+        if user is not None and user.is_active:
+            token = await self._new_token(store, user, "reset_password")
+            await self._notifier.reset_password(session, user, token)
+
+    async def reset_password(self, session: AsyncSession, token: str, password: str) -> None:
+        """Set a new password by a reset mail's token; every session of the user ends, the address is proven.
+
+        Raises:
+            ValidationFailed: The token is not good; or the password is not, and then the token stays good.
+        """
+        accepted = await self.policy.check(password)
+        password_hash = await self._hasher.hash(accepted)
+        user = await self._take(session, token, "reset_password")
+        user.password_hash = password_hash
+        user.email_verified = True
+        store = self.store(session)
+        await store.drop_tokens(user.id, purpose="reset_password")
+        await self._end_sessions(store, user.id)
+
+    async def change_password(
+        self, session: AsyncSession, user: U, *, current: str, new: str, keep_session: str | None, client: Client
+    ) -> None:
+        """Set a new password by the current one; every other session of the user ends.
+
+        Raises:
+            ValidationFailed: The current password is wrong, or the new one does not meet the policy.
+            RateLimited: Too many wrong ones.
+        """
+        account = email_key(user.email)
+        if self._limiter is not None:
+            await self._limiter.attempt(address=client.address, account=account)
+        ok, _ = await self._hasher.verify(current, user.password_hash)
+        if not ok:
+            message = "Not the current password"
+            raise ValidationFailed(FieldError(field="current_password", message=message, code="wrong_password"))
+        if self._limiter is not None:
+            await self._limiter.succeeded(address=client.address, account=account)
+        accepted = await self.policy.check(new, about_user=[user.email])
+        user.password_hash = await self._hasher.hash(accepted)
+        await self._end_sessions(self.store(session), user.id, but=keep_session)
+
+    async def end_sessions(self, session: AsyncSession, user_id: int) -> None:
+        """End every session of a user; for whoever disables or deletes one."""
+        await self._end_sessions(self.store(session), user_id)
+
+    async def _end_sessions(self, store: AuthStore[U], user_id: int, but: str | None = None) -> None:
+        ended = await store.revoke_sessions(user_id, now=self.now(), but=but)
+        if ended:
+            logger.info("sessions_revoked", user_id=user_id, count=len(ended))
+
+    # Sessions
+
+    async def log_in(self, session: AsyncSession, *, email: str, password: str, client: Client) -> SessionAndUser[U]:
+        """A new session for the account with this address and password.
+
+        Raises:
+            InvalidCredentials: For every reason alike, after the same work.
+            RateLimited: Too many failures from this address or for this account.
+        """
+        account = email_key(email)
+        if self._limiter is not None:
+            await self._limiter.attempt(address=client.address, account=account)
+        store = self.store(session)
+        user = await store.user_by_email(email)
+        await store.release()
+        ok, new_hash = await self._hasher.verify(password, None if user is None else user.password_hash)
+        may_log_in = user is not None and user.is_active and (user.email_verified or not self._require_verified_email)
+        if not ok or user is None or not may_log_in:
+            logger.warning("login_failed", client=client.address, account=_pseudonym(account))
+            raise InvalidCredentials
+        if self._limiter is not None:
+            await self._limiter.succeeded(address=client.address, account=account)
+        if new_hash is not None:
+            user.password_hash = new_hash
+        now = self.now()
+        auth_session = await store.add_session(
+            id=new_session_id(),
+            user_id=user.id,
+            secret=new_session_secret(),
+            generation=0,
+            device=client.device[:256],
+            address=client.address[:64],
+            created_at=now,
+            rotated_at=now,
+            last_seen_at=now,
+        )
+        logger.info("login_succeeded", user_id=user.id, session_id=auth_session.id, client=client.address)
+        return SessionAndUser(auth_session, user)
+
+    def tokens_of(self, auth_session: AuthSessionMixin, generation: int | None = None) -> TokenPair:
+        """An access token and the refresh token of `generation`, by default the session's newest."""
+        newest = auth_session.generation if generation is None else generation
+        return TokenPair(
+            access_token=self.tokens.issue(user_id=auth_session.user_id, session_id=auth_session.id),
+            refresh_token=self._secrets.refresh_token(auth_session.id, auth_session.secret, newest),
+            expires_in=self.tokens.ttl_seconds,
+        )
+
+    def cookie_of(self, auth_session: AuthSessionMixin) -> str:
+        """The value of the session's cookie."""
+        return self._secrets.cookie(auth_session.id, auth_session.secret)
+
+    async def refresh(self, session: AsyncSession, refresh_token: str) -> TokenPair:
+        """A new pair for a refresh token, which is then used up.
+
+        The token before the newest gives the newest again within the grace. Any older one, or the same one later, is
+        taken for stolen: the session ends, and that is committed although the answer is an error.
+
+        Raises:
+            InvalidToken: It is none of ours, or its session is over.
+            TokenReused: It had been used before.
+        """
+        token = SessionToken.parse(refresh_token)
+        found = None if token is None else await self._living(session, token.session_id)
+        if token is None or found is None or not self._secrets.is_refresh_token(token, found.session.secret):
+            raise InvalidToken
+        store, now = self.store(session), self.now()
+        if token.generation == found.session.generation:
+            if await store.rotate(token.session_id, generation=token.generation, now=now):
+                return self.tokens_of(found.session, token.generation + 1)
+            # Another request took the step between our read and our write.
+            found = await self._living(session, token.session_id)
+            if found is None:
+                raise InvalidToken
+        in_grace = now - found.session.rotated_at < self._grace
+        if token.generation == found.session.generation - 1 and in_grace:
+            return self.tokens_of(found.session)
+        await store.revoke_session(token.session_id, now=now)
+        # The exception rolls back what is not committed.
+        await session.commit()
+        logger.warning("refresh_reused", user_id=found.user.id, session_id=token.session_id)
+        raise TokenReused
+
+    async def authenticate(self, session: AsyncSession, claims: AccessClaims) -> SessionAndUser[U]:
+        """The living session and active user of a verified access token, as the database has them now.
+
+        Raises:
+            InvalidToken: The session is over, or the user is gone, disabled or another.
+        """
+        found = await self._living(session, claims.session_id)
+        if found is None or found.user.id != claims.user_id:
+            raise InvalidToken
+        return found
+
+    async def authenticate_cookie(self, session: AsyncSession, value: str) -> SessionAndUser[U]:
+        """The living session and active user of a session cookie.
+
+        Raises:
+            InvalidToken: It is none of ours, or its session is over.
+        """
+        token = SessionToken.parse(value)
+        found = None if token is None else await self._living(session, token.session_id)
+        if token is None or found is None or not self._secrets.is_cookie(token, found.session.secret):
+            raise InvalidToken
+        return found
+
+    async def log_out(self, session: AsyncSession, session_id: str) -> None:
+        """End a session; its tokens and its cookie stop working with the next request, in every process."""
+        if await self.store(session).revoke_session(session_id, now=self.now()):
+            logger.info("session_revoked", session_id=session_id)
+
+    async def session_of_refresh_token(self, session: AsyncSession, refresh_token: str) -> str | None:
+        """The id of the session of a refresh token of any generation, for a logout without an access token."""
+        token = SessionToken.parse(refresh_token)
+        found = None if token is None else await self._living(session, token.session_id)
+        if token is None or found is None or not self._secrets.is_refresh_token(token, found.session.secret):
+            return None
+        return token.session_id
+
+    async def revoke_own_session(self, session: AsyncSession, *, user_id: int, session_id: str) -> None:
+        """End one of the user's own sessions.
+
+        Raises:
+            NotFound: The user has no such living session.
+        """
+        if not await self.store(session).revoke_session(session_id, now=self.now(), user_id=user_id):
+            raise NotFound
+        logger.info("session_revoked", session_id=session_id)
+
+    async def _living(self, session: AsyncSession, session_id: str) -> SessionAndUser[U] | None:
+        now = self.now()
+        found = await self.store(session).session_by_id(session_id, now=now, lifetime=self.lifetime)
+        if found is None or not found.user.is_active or now - found.session.last_seen_at >= self.idle:
+            return None
+        return found
+
+    # Tokens that are good once
+
+    async def new_ws_ticket(self, session: AsyncSession, user: U, session_id: str) -> str:
+        """A ticket that opens one WebSocket within 30 seconds."""
+        return await self._new_token(self.store(session), user, "ws_ticket", session_id=session_id)
+
+    async def take_ws_ticket(self, session: AsyncSession, ticket: str) -> SessionAndUser[U]:
+        """The session of a ticket, which is then used up.
+
+        Raises:
+            InvalidToken: It is unknown, used or expired, or its session is over.
+        """
+        taken = await self.store(session).take_token(_digest(ticket), purpose="ws_ticket", now=self.now())
+        # Used up even if what follows fails.
+        await session.commit()
+        found = None
+        if taken is not None and taken.session_id is not None:
+            found = await self._living(session, taken.session_id)
+        if found is None:
+            raise InvalidToken
+        return found
+
+    async def _new_token(self, store: AuthStore[U], user: U, purpose: Purpose, *, session_id: str | None = None) -> str:
+        token = secrets.token_urlsafe(32)
+        await store.add_token(
+            digest=_digest(token),
+            purpose=purpose,
+            user_id=user.id,
+            session_id=session_id,
+            expires_at=self.now() + self._one_time_life[purpose],
+        )
+        return token
+
+    async def _take(self, session: AsyncSession, token: str, purpose: Purpose) -> U:
+        store = self.store(session)
+        taken = await store.take_token(_digest(token), purpose=purpose, now=self.now())
+        user = None if taken is None else await store.user_by_id(taken.user_id)
+        if user is None or not user.is_active:
+            message = "Unknown, used or expired"
+            raise ValidationFailed(FieldError(field="token", message=message, code="invalid_token"))
+        return user
+
+    # API keys
+
+    async def new_api_key(
+        self, session: AsyncSession, *, name: str, scopes: list[str], expires_at: datetime | None = None
+    ) -> tuple[ApiKeyMixin, str]:
+        """A new API key, and its text `hp_<id>_<secret>`, which is shown this once."""
+        secret = secrets.token_urlsafe(32)
+        key = await self.store(session).add_api_key(
+            name=name,
+            digest=_digest(secret),
+            scopes=scopes,
+            created_at=self.now(),
+            expires_at=expires_at,
+        )
+        logger.info("api_key_created", key_id=key.id)
+        return key, f"{_API_KEY_PREFIX}_{key.id}_{secret}"
+
+    async def authenticate_api_key(self, session: AsyncSession, text: str) -> ApiKeyMixin:
+        """The living API key with this text.
+
+        Raises:
+            InvalidApiKey: It is unknown, wrong, revoked or expired.
+        """
+        prefix, _, rest = text.partition("_")
+        digits, _, secret = rest.partition("_")
+        if prefix != _API_KEY_PREFIX or not (digits.isascii() and digits.isdigit()) or len(digits) > _MAX_ID_DIGITS:
+            raise InvalidApiKey
+        key, now = await self.store(session).api_key_by_id(int(digits)), self.now()
+        # A digest of 32 random bytes needs no slow hash, and bytes compare in constant time whatever they hold.
+        if key is None or not hmac.compare_digest(_digest(secret), key.digest):
+            raise InvalidApiKey
+        if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
+            raise InvalidApiKey
+        if key.last_used_at is None or now - key.last_used_at >= _LAST_USED_RESOLUTION:
+            key.last_used_at = now
+            logger.info("api_key_used", key_id=key.id)
+        return key
+
+    async def revoke_api_key(self, session: AsyncSession, key_id: int) -> None:
+        """End an API key.
+
+        Raises:
+            NotFound: There is no such living key.
+        """
+        key = await self.store(session).api_key_by_id(key_id)
+        if key is None or key.revoked_at is not None:
+            raise NotFound
+        key.revoked_at = self.now()
+        logger.info("api_key_revoked", key_id=key_id)
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _pseudonym(account: str) -> str:
+    # Enough to see that failures concern one account, without writing addresses into logs.
+    return sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -1,0 +1,235 @@
+"""The chain from a request or WebSocket to a user; each link is a plain dependency and can be overridden alone.
+
+    credentials -> principal -> current_user -> require_role(...)
+
+All of them take an `HTTPConnection`, so the same chain guards routes and sockets; FastAPI's own security classes work
+on requests alone.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import Depends
+from fastapi.openapi.models import APIKey, APIKeyIn, OAuthFlowPassword, OAuthFlows
+from fastapi.openapi.models import OAuth2 as OAuth2Model
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
+
+from hardpoint import context
+from hardpoint.auth.core import Auth, Client
+from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, UserMixin
+from hardpoint.db import Session
+from hardpoint.errors import BadRequest, Forbidden, InvalidApiKey, Unauthorized
+from hardpoint.log import get_logger
+
+__all__ = [
+    "Credentials",
+    "Principal",
+    "allowed_origins",
+    "check_origin",
+    "client",
+    "cookie_name",
+    "credentials",
+    "current_principal",
+    "current_user",
+    "get_auth",
+    "optional_principal",
+    "optional_user",
+    "require_scope",
+]
+
+logger = get_logger("hardpoint.auth")
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class _Scheme(SecurityBase):
+    """A security scheme in the OpenAPI document that takes no part in the request."""
+
+    def __init__(self, model: OAuth2Model | APIKey, scheme_name: str) -> None:
+        self.model = model
+        self.scheme_name = scheme_name
+
+    def __call__(self) -> None:
+        """Nothing: `credentials` reads the connection itself."""
+
+
+_password_flow = _Scheme(
+    OAuth2Model(flows=OAuthFlows(password=OAuthFlowPassword(tokenUrl="/auth/login", scopes={}))),
+    "OAuth2PasswordBearer",
+)
+_session_cookie = _Scheme(APIKey.model_validate({"in": APIKeyIn.cookie, "name": "session"}), "SessionCookie")
+_api_key_header = _Scheme(APIKey.model_validate({"in": APIKeyIn.header, "name": "X-API-Key"}), "APIKeyHeader")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a connection brought, none of it verified.
+
+    Attributes:
+        bearer: The token of `Authorization: Bearer`.
+        cookie: The session cookie.
+        api_key: The `X-API-Key` header.
+    """
+
+    bearer: str | None = None
+    cookie: str | None = None
+    api_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A user in a session of theirs.
+
+    Attributes:
+        user: The user, as the database has them now.
+        session: The session.
+        expires_at: When the access token expires, in seconds since the epoch; `None` for a cookie.
+    """
+
+    user: UserMixin
+    session: AuthSessionMixin
+    expires_at: int | None = None
+
+
+def get_auth(connection: HTTPConnection) -> Auth[Any]:
+    """The `Auth` that the lifespan holds under the name `auth`."""
+    auth: Auth[Any] = connection.state.auth
+    return auth
+
+
+def client(connection: HTTPConnection) -> Client:
+    """Where the connection comes from."""
+    address = connection.client.host if connection.client is not None else ""
+    return Client(address=address, device=connection.headers.get("user-agent", ""))
+
+
+def cookie_name(connection: HTTPConnection) -> str:
+    """`__Host-session` over https, where browsers then insist on Secure, Path=/ and no Domain; `session` otherwise."""
+    return "__Host-session" if connection.url.scheme in {"https", "wss"} else "session"
+
+
+def credentials(connection: HTTPConnection) -> Credentials:
+    """What the connection brought.
+
+    Raises:
+        BadRequest: More than one kind of credentials in headers, or one of them twice (RFC 6750, section 2).
+        Unauthorized: An `Authorization` of another scheme.
+    """
+    authorizations = connection.headers.getlist("authorization")
+    api_keys = connection.headers.getlist("x-api-key")
+    if len(authorizations) + len(api_keys) > 1:
+        raise BadRequest("Send one kind of credentials, once", code="INVALID_REQUEST")
+    if api_keys:
+        return Credentials(api_key=api_keys[0])
+    if authorizations:
+        scheme, _, token = authorizations[0].partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized
+        return Credentials(bearer=token.strip())
+    return Credentials(cookie=connection.cookies.get(cookie_name(connection)))
+
+
+def allowed_origins(connection: HTTPConnection) -> Collection[str]:
+    """Whose pages may act with a session cookie: what the lifespan's state holds as `allowed_origins`."""
+    origins: Collection[str] = getattr(connection.state, "allowed_origins", ())
+    return origins
+
+
+async def optional_principal(
+    connection: HTTPConnection,
+    sent: Annotated[Credentials, Depends(credentials)],
+    auth: Annotated[Auth[Any], Depends(get_auth)],
+    session: Session,
+    origins: Annotated[Collection[str], Depends(allowed_origins)],
+) -> Principal | None:
+    """Who acts, or `None` when the connection brought nothing. A credential that does not hold is never "nobody".
+
+    An API key is no user: it passes `require_scope` alone.
+
+    Raises:
+        InvalidToken: The access token or the cookie does not hold.
+        Forbidden: The cookie came from a page of another origin with a method that changes something.
+    """
+    if sent.bearer is not None:
+        claims = auth.tokens.verify(sent.bearer)
+        found = await auth.authenticate(session, claims)
+        principal = Principal(found.user, found.session, claims.expires_at)
+    elif sent.cookie is not None:
+        method = connection.scope.get("method", "GET")
+        if connection.scope["type"] == "websocket" or method not in _SAFE_METHODS:
+            check_origin(connection, origins)
+        found = await auth.authenticate_cookie(session, sent.cookie)
+        principal = Principal(found.user, found.session)
+    else:
+        return None
+    context.principal.set(f"user:{principal.user.id}")
+    return principal
+
+
+def check_origin(connection: HTTPConnection, origins: Collection[str]) -> None:
+    """Refuse a connection whose `Origin` is not one of `origins`; none at all is refused too.
+
+    A browser sends the cookie of its own accord, from any page; the origin says from which (RFC 6454, section 7).
+
+    Raises:
+        Forbidden: The origin is missing, `null`, or another.
+    """
+    sent = connection.headers.getlist("origin")
+    if len(sent) != 1 or sent[0] == "null" or sent[0] not in origins:
+        logger.warning("origin_refused", path=connection.url.path)
+        raise Forbidden("This origin is not allowed")
+
+
+async def current_principal(
+    principal: Annotated[Principal | None, Depends(optional_principal)],
+    sent: Annotated[Credentials, Depends(credentials)],
+    _password: Annotated[None, Depends(_password_flow)],
+    _cookie: Annotated[None, Depends(_session_cookie)],
+) -> Principal:
+    """Who acts, in which session.
+
+    Raises:
+        Unauthorized: Nobody; an API key is not a user.
+    """
+    if principal is None:
+        raise Unauthorized if sent.api_key is None else Unauthorized("An API key is not accepted here")
+    return principal
+
+
+async def current_user(principal: Annotated[Principal, Depends(current_principal)]) -> UserMixin:
+    """The user who acts; annotate with your own model: `CurrentUser = Annotated[User, Depends(current_user)]`."""
+    return principal.user
+
+
+async def optional_user(principal: Annotated[Principal | None, Depends(optional_principal)]) -> UserMixin | None:
+    """The user who acts, or `None` for an anonymous request."""
+    return None if principal is None else principal.user
+
+
+def require_scope(scope: str) -> Callable[..., Awaitable[ApiKeyMixin]]:
+    """A dependency that gives the request's API key when it has `scope`.
+
+    Raises:
+        ValueError: At once, when the scope's name is empty or has spaces.
+    """
+    if not scope or not scope.isprintable() or " " in scope:
+        raise ValueError("A scope's name must not be empty or contain spaces")
+
+    async def require_api_key(
+        sent: Annotated[Credentials, Depends(credentials)],
+        auth: Annotated[Auth[Any], Depends(get_auth)],
+        session: Session,
+        _header: Annotated[None, Depends(_api_key_header)],
+    ) -> ApiKeyMixin:
+        if sent.api_key is None:
+            raise InvalidApiKey
+        key = await auth.authenticate_api_key(session, sent.api_key)
+        context.principal.set(f"key:{key.id}")
+        if scope not in key.scopes:
+            logger.warning("forbidden", key_id=key.id, required=scope)
+            raise Forbidden(headers={"WWW-Authenticate": f'ApiKey error="insufficient_scope", scope="{scope}"'})
+        return key
+
+    return require_api_key

@@ -1,0 +1,45 @@
+"""Ownership: who may do something to a thing, and what the others are told."""
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends
+
+from hardpoint.auth.dependencies import current_user
+from hardpoint.auth.models import UserMixin
+from hardpoint.errors import Forbidden, NotFound
+from hardpoint.log import get_logger
+
+__all__ = ["require_owner"]
+
+T = TypeVar("T")
+
+logger = get_logger("hardpoint.auth")
+
+
+def require_owner(
+    load: Callable[..., Awaitable[T]],
+    *,
+    owner_id: Callable[[T], int],
+    roles: Collection[str] = (),
+    hide: bool = True,
+) -> Callable[..., Awaitable[T]]:
+    """A dependency that gives what `load` gives when the current user owns it or has one of `roles`.
+
+    Args:
+        load: A dependency that gives the thing, or raises `NotFound`.
+        owner_id: The id of the thing's owner.
+        roles: Who else may.
+        hide: Whether others get the 404 of a thing that does not exist, which says nothing, or a 403. Choose 403 only
+            for what they may read anyway.
+    """
+    allowed = frozenset(roles)
+
+    async def owned(thing: Annotated[Any, Depends(load)], user: Annotated[UserMixin, Depends(current_user)]) -> T:
+        found: T = thing
+        if owner_id(found) != user.id and user.role not in allowed:
+            logger.warning("forbidden", user_id=user.id)
+            raise NotFound if hide else Forbidden
+        return found
+
+    return owned

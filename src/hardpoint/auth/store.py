@@ -1,0 +1,207 @@
+"""Every query of auth, on one database session."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Select, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hardpoint.auth.email import email_key
+from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, OneTimeTokenMixin, UserMixin
+from hardpoint.db import transaction_lock
+
+__all__ = ["AuthModels", "AuthStore", "SessionAndUser", "TakenToken"]
+
+U = TypeVar("U", bound=UserMixin)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthModels(Generic[U]):
+    """The application's own models, each with the mixin of its kind."""
+
+    user: type[U]
+    session: type[AuthSessionMixin]
+    token: type[OneTimeTokenMixin]
+    api_key: type[ApiKeyMixin]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAndUser(Generic[U]):
+    """A session and whose it is."""
+
+    session: AuthSessionMixin
+    user: U
+
+
+@dataclass(frozen=True, slots=True)
+class TakenToken:
+    """Whose a token was that is used up now, and of which session if it belongs to one."""
+
+    user_id: int
+    session_id: str | None
+
+
+class AuthStore(Generic[U]):
+    """What auth reads and writes.
+
+    Args:
+        session: The request's database session.
+        models: The application's models.
+    """
+
+    def __init__(self, session: AsyncSession, models: AuthModels[U]) -> None:
+        self.session = session
+        self._models = models
+
+    async def release(self) -> None:
+        """End the transaction, so that no connection is held while a password is hashed."""
+        await self.session.commit()
+
+    # Users
+
+    async def user_by_email(self, address: str) -> U | None:
+        """The user with this address, however it is spelt."""
+        statement = select(self._models.user).where(self._models.user.email_key == email_key(address))
+        return (await self.session.scalars(statement)).one_or_none()
+
+    async def user_by_id(self, user_id: int) -> U | None:
+        """The user with this id."""
+        return await self.session.get(self._models.user, user_id)
+
+    async def add_user(self, *, email: str, created_at: datetime, **columns: Any) -> U | None:
+        """A new user, or `None` when the address has one: exactly one of two simultaneous calls gets a user."""
+        key = email_key(email)
+        await transaction_lock(self.session, f"hardpoint.auth email {key}")
+        if await self.user_by_email(email) is not None:
+            return None
+        values = {"email": email, "email_key": key, "created_at": created_at, **columns}
+        user = self._models.user(**values)
+        self.session.add(user)
+        await self.session.flush()
+        return user
+
+    # Sessions
+
+    async def add_session(self, **columns: Any) -> AuthSessionMixin:
+        """A new session."""
+        auth_session = self._models.session(**columns)
+        self.session.add(auth_session)
+        await self.session.flush()
+        return auth_session
+
+    async def session_by_id(self, session_id: str, *, now: datetime, lifetime: timedelta) -> SessionAndUser[U] | None:
+        """The living session with its user, in one query: not revoked, and begun less than `lifetime` ago."""
+        models = self._models
+        statement = (
+            select(models.session, models.user)
+            .join(models.user, models.user.id == models.session.user_id)
+            .where(
+                models.session.id == session_id,
+                models.session.revoked_at.is_(None),
+                models.session.created_at > now - lifetime,
+            )
+            # Another process may have changed either since this request began.
+            .execution_options(populate_existing=True)
+        )
+        row = (await self.session.execute(statement)).one_or_none()
+        return None if row is None else SessionAndUser(row[0], row[1])
+
+    async def rotate(self, session_id: str, *, generation: int, now: datetime) -> bool:
+        """Take the step after `generation`; false when it has been taken or the session is over.
+
+        One conditional statement, so that of any number of simultaneous calls exactly one is true.
+        """
+        model = self._models.session
+        statement = (
+            update(model)
+            .where(model.id == session_id, model.generation == generation, model.revoked_at.is_(None))
+            .values(generation=generation + 1, rotated_at=now, last_seen_at=now)
+            .returning(model.id)
+        )
+        return (await self.session.execute(statement)).one_or_none() is not None
+
+    async def revoke_session(self, session_id: str, *, now: datetime, user_id: int | None = None) -> bool:
+        """End a session, of this user alone if one is given; false when there was no living one."""
+        return bool(await self._revoke(now, [self._models.session.id == session_id], user_id))
+
+    async def revoke_sessions(self, user_id: int, *, now: datetime, but: str | None = None) -> list[str]:
+        """End all sessions of a user, except the one `but`; the ids of those that ended."""
+        conditions = [] if but is None else [self._models.session.id != but]
+        return await self._revoke(now, conditions, user_id)
+
+    async def _revoke(self, now: datetime, conditions: list[Any], user_id: int | None) -> list[str]:
+        model = self._models.session
+        statement = update(model).where(model.revoked_at.is_(None), *conditions).values(revoked_at=now)
+        if user_id is not None:
+            statement = statement.where(model.user_id == user_id)
+        return list((await self.session.scalars(statement.returning(model.id))).all())
+
+    def living_sessions(self, user_id: int, *, now: datetime, lifetime: timedelta, idle: timedelta) -> Select[Any]:
+        """A select of the user's living sessions, for a listing."""
+        model = self._models.session
+        return select(model).where(
+            model.user_id == user_id,
+            model.revoked_at.is_(None),
+            model.created_at > now - lifetime,
+            model.last_seen_at > now - idle,
+        )
+
+    @property
+    def session_order(self) -> Sequence[Any]:
+        """Newest first."""
+        return (self._models.session.created_at.desc(), self._models.session.id.desc())
+
+    # Tokens that are good once
+
+    async def add_token(self, **columns: Any) -> None:
+        """Keep a token's digest."""
+        self.session.add(self._models.token(**columns))
+        await self.session.flush()
+
+    async def take_token(self, digest: bytes, *, purpose: str, now: datetime) -> TakenToken | None:
+        """The token with this digest, removed: the next call does not find it, nor does a simultaneous one."""
+        model = self._models.token
+        statement = (
+            delete(model)
+            .where(model.digest == digest, model.purpose == purpose, model.expires_at > now)
+            .returning(model.user_id, model.session_id)
+        )
+        row = (await self.session.execute(statement)).one_or_none()
+        if row is None:
+            return None
+        return TakenToken(row.user_id, row.session_id)
+
+    async def drop_tokens(self, user_id: int, *, purpose: str) -> None:
+        """Forget the user's tokens for `purpose`."""
+        model = self._models.token
+        await self.session.execute(delete(model).where(model.user_id == user_id, model.purpose == purpose))
+
+    async def drop_expired(self, *, now: datetime, lifetime: timedelta) -> None:
+        """Remove tokens and sessions that nobody can use any more."""
+        token, auth_session = self._models.token, self._models.session
+        await self.session.execute(delete(token).where(token.expires_at <= now))
+        await self.session.execute(delete(auth_session).where(auth_session.created_at <= now - lifetime))
+
+    # API keys
+
+    async def add_api_key(self, **columns: Any) -> ApiKeyMixin:
+        """A new API key."""
+        key = self._models.api_key(**columns)
+        self.session.add(key)
+        await self.session.flush()
+        return key
+
+    async def api_key_by_id(self, key_id: int) -> ApiKeyMixin | None:
+        """The API key with this id."""
+        return await self.session.get(self._models.api_key, key_id)
+
+    def api_keys(self) -> Select[Any]:
+        """A select of the API keys that are not revoked, for a listing."""
+        return select(self._models.api_key).where(self._models.api_key.revoked_at.is_(None))
+
+    @property
+    def api_key_order(self) -> Sequence[Any]:
+        """Newest first."""
+        return (self._models.api_key.id.desc(),)

@@ -1,0 +1,142 @@
+"""Access tokens: JWTs (RFC 9068) that say who and which session, for minutes, and nothing about what is allowed."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+
+from hardpoint.auth.keys import KeySet
+from hardpoint.clock import Clock, wall_clock
+from hardpoint.errors import InvalidToken
+
+__all__ = ["AccessClaims", "AccessTokens"]
+
+_TYP: Final = "at+jwt"
+_MAX_TOKEN_LENGTH: Final = 8_192
+_SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}")
+_REQUIRED: Final = ["iss", "aud", "sub", "exp", "iat", "jti", "sid"]
+_SUBJECT: Final = re.compile(r"[1-9][0-9]{0,18}")
+_MAX_LEEWAY_SECONDS: Final = 60
+_MAX_ID: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """What a verified access token says.
+
+    Attributes:
+        user_id: The `sub` claim.
+        session_id: The `sid` claim; revocation goes by it.
+        token_id: The `jti` claim.
+        expires_at: Seconds since the epoch.
+    """
+
+    user_id: int
+    session_id: str
+    token_id: str
+    expires_at: int
+
+
+class AccessTokens:
+    """Issues and verifies access tokens.
+
+    Args:
+        keys: What signs and verifies.
+        issuer: The `iss` claim.
+        audience: The `aud` claim.
+        ttl_seconds: The life of a token.
+        leeway_seconds: By how much clocks may differ, 0 to 60.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        keys: KeySet,
+        *,
+        issuer: str,
+        audience: str,
+        ttl_seconds: int = 900,
+        leeway_seconds: int = 5,
+        clock: Clock = wall_clock,
+    ) -> None:
+        if not 0 <= leeway_seconds <= _MAX_LEEWAY_SECONDS or ttl_seconds < 1:
+            raise ValueError("leeway_seconds must be between 0 and 60 and ttl_seconds at least 1")
+        self.keys = keys
+        self.ttl_seconds = ttl_seconds
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway_seconds = leeway_seconds
+        self._clock = clock
+
+    def issue(self, *, user_id: int, session_id: str) -> str:
+        """A signed access token for the user in the session."""
+        now = int(self._clock())
+        key = self.keys.active
+        signing: Any = key.signing
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": str(user_id),
+            "exp": now + self.ttl_seconds,
+            "iat": now,
+            "jti": secrets.token_urlsafe(12),
+            "sid": session_id,
+        }
+        return jwt.encode(claims, signing, algorithm=key.algorithm, headers={"typ": _TYP, "kid": key.kid})
+
+    def verify(self, token: str) -> AccessClaims:
+        """What the token says, when its shape, signature, type, audience and times all hold.
+
+        Raises:
+            InvalidToken: Anything about it is wrong; never says what.
+        """
+        try:
+            return self._verify(token)
+        except InvalidToken:
+            raise
+        except Exception as error:
+            # PyJWT lets some malformed input escape as other exceptions; each of them is just an invalid token.
+            raise InvalidToken from error
+
+    def _verify(self, token: str) -> AccessClaims:
+        if len(token) > _MAX_TOKEN_LENGTH or not _SHAPE.fullmatch(token):
+            raise InvalidToken
+        header = jwt.get_unverified_header(token)
+        key = self.keys.find(header.get("kid"))
+        # PyJWT never looks at `typ`, without which one kind of token could be used as another (RFC 8725, section 3.11).
+        if key is None or header.get("alg") != key.algorithm or header.get("typ") != _TYP:
+            raise InvalidToken
+        claims = jwt.decode(
+            token,
+            key.verifying,
+            algorithms=[key.algorithm],
+            audience=self._audience,
+            issuer=self._issuer,
+            # The times are checked below, on our clock.
+            options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+        )
+        self._check_times(claims)
+        if claims["aud"] != self._audience:
+            raise InvalidToken
+        subject, session_id, token_id = claims["sub"], claims["sid"], claims["jti"]
+        if not (isinstance(session_id, str) and isinstance(token_id, str)) or not _SUBJECT.fullmatch(subject):
+            raise InvalidToken
+        user_id = int(subject)
+        if user_id > _MAX_ID:
+            raise InvalidToken
+        return AccessClaims(user_id=user_id, session_id=session_id, token_id=token_id, expires_at=claims["exp"])
+
+    def _check_times(self, claims: dict[str, Any]) -> None:
+        now = self._clock()
+        expires, issued, not_before = claims["exp"], claims["iat"], claims.get("nbf", 0)
+        if not all(type(value) is int for value in (expires, issued, not_before)):
+            raise InvalidToken
+        if (
+            expires + self._leeway_seconds <= now
+            or issued - self._leeway_seconds > now
+            or not_before - self._leeway_seconds > now
+            or expires - issued > self.ttl_seconds
+        ):
+            raise InvalidToken

@@ -1,0 +1,52 @@
+"""`hardpoint db upgrade` and `hardpoint db current`."""
+
+import asyncio
+
+import click
+
+from hardpoint.cli.group import fail
+from hardpoint.cli.loading import settings_or_exit
+from hardpoint.errors import ServiceUnavailable
+
+__all__ = ["command"]
+
+
+@click.group("db")
+def command() -> None:
+    """Schema migrations of the reference service's database."""
+
+
+@command.command("upgrade")
+def upgrade() -> None:
+    """Bring the schema to the newest revision."""
+    click.echo(asyncio.run(_upgrade()))
+
+
+@command.command("current")
+def current() -> None:
+    """Print the schema's revision; exits with 1 when it is not the newest."""
+    revision, head = asyncio.run(_current())
+    click.echo(revision or "empty")
+    if revision != head:
+        fail(f"The newest revision is {head}. Run: hardpoint db upgrade", status=1)
+
+
+async def _upgrade() -> str:
+    from hardpoint.service import migrations, open_engine
+
+    try:
+        async with open_engine(settings_or_exit()) as engine:
+            await migrations().upgrade(engine)
+            return await migrations().current(engine) or "empty"
+    except ServiceUnavailable:
+        fail("The database cannot be reached", status=1)
+
+
+async def _current() -> tuple[str | None, str]:
+    from hardpoint.service import migrations, open_engine
+
+    try:
+        async with open_engine(settings_or_exit()) as engine:
+            return await migrations().current(engine), migrations().head()
+    except ServiceUnavailable:
+        fail("The database cannot be reached", status=1)

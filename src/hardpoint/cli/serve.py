@@ -1,0 +1,93 @@
+"""`hardpoint serve [APP]`."""
+
+import asyncio
+import os
+import sys
+from typing import Final
+
+import click
+import uvicorn
+
+from hardpoint import __version__
+from hardpoint.cli.group import fail
+from hardpoint.cli.loading import REFERENCE_APP, settings_or_exit
+from hardpoint.log import configure_logging
+from hardpoint.settings import ENV_PREFIX, Settings
+
+__all__ = ["command"]
+
+# Requests in flight are waited for by our own drain; this bounds what uvicorn waits for after it, such as streams.
+_SHUTDOWN_SECONDS: Final = 10
+
+
+@click.command("serve")
+@click.argument("app", required=False, metavar="[MODULE:APP]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="How many processes serve.")
+@click.option("--reload", is_flag=True, help="Restart when a source file changes.")
+def command(app: str | None, host: str, port: int, workers: int, reload: bool) -> None:  # noqa: FBT001 - click passes options by name.
+    """Serve the reference service, or any module:app."""
+    if reload and workers > 1:
+        raise click.UsageError("--reload serves with one process; leave out --workers")
+    settings = settings_or_exit()
+    if settings.public_url is None:
+        # Workers are processes of their own and read the environment again.
+        shown_host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound.
+        os.environ[f"{ENV_PREFIX}PUBLIC_URL"] = (
+            f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}"
+        )
+    os.environ[f"{ENV_PREFIX}WORKERS"] = str(workers)
+    if app is None:
+        settings = settings_or_exit()
+        asyncio.run(_prepare_database(settings))
+        _print_welcome(settings)
+    configure_logging(settings.log_format)
+    uvicorn.run(
+        app or REFERENCE_APP,
+        factory=app is None,
+        host=host,
+        port=port,
+        workers=workers,
+        reload=reload,
+        app_dir="." if app is not None else None,
+        log_config=None,
+        access_log=False,
+        # Forwarding headers are ClientAddressMiddleware's, which reads them from the right.
+        proxy_headers=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=65_536,
+        # Negotiated compression more than doubles a connection's memory.
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+
+
+async def _prepare_database(settings: Settings) -> None:
+    """Migrate the service's own SQLite file; refuse to start on an old schema anywhere else."""
+    from hardpoint.service import migrations, open_engine
+
+    async with open_engine(settings) as engine:
+        if settings.is_embedded_database:
+            await migrations().upgrade(engine)
+        elif not await migrations().is_current(engine):
+            fail(
+                [
+                    "The database's schema is not the one that this version needs.",
+                    "Run: hardpoint db upgrade",
+                ],
+                status=1,
+            )
+
+
+def _print_welcome(settings: Settings) -> None:
+    if settings.environment != "development":
+        return
+    url = settings.resolved_public_url
+    click.echo(f"hardpoint {__version__}, development, on {url}")
+    click.echo(f"  API docs     {url}/docs")
+    click.echo("  first admin  hardpoint users create --email you@example.com --role admin")
+    if settings.smtp_url is None:
+        click.echo(f"  mails        {settings.data_dir.absolute() / 'mail'}")
+    sys.stdout.flush()

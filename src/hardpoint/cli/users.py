@@ -1,0 +1,56 @@
+"""`hardpoint users create`."""
+
+import asyncio
+import sys
+
+import click
+
+from hardpoint.cli.group import fail
+from hardpoint.cli.loading import settings_or_exit
+from hardpoint.errors import ServiceUnavailable, ValidationFailed
+from hardpoint.settings import SettingsError
+
+__all__ = ["command"]
+
+
+@click.group("users")
+def command() -> None:
+    """Accounts of the reference service."""
+
+
+@command.command("create")
+@click.option("--email", required=True, help="The account's address.")
+@click.option("--role", default="user", show_default=True, help="user, editor or admin.")
+@click.option("--name", default=None, help="The user's name.")
+def create(email: str, role: str, name: str | None) -> None:
+    """Make a verified account, with a password from a prompt or from standard input; print its id."""
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    try:
+        click.echo(asyncio.run(_create(email, password, role, name)))
+    except ValidationFailed as error:
+        fail([f"{field.field}: {field.message}" for field in error.field_errors], status=1)
+    except SettingsError as error:
+        fail(list(error.faults), status=2)
+    except ServiceUnavailable:
+        fail("The database cannot be reached", status=1)
+
+
+async def _create(email: str, password: str, role: str, name: str | None) -> int:
+    from hardpoint.db import Database
+    from hardpoint.ratelimit import MemoryLimiter
+    from hardpoint.service import NewAccount, make_auth, migrations, open_engine
+
+    settings = settings_or_exit()
+    account = NewAccount.parse(email=email, role=role, name=name)
+    async with open_engine(settings) as engine:
+        if settings.is_embedded_database:
+            await migrations().upgrade(engine)
+        auth = make_auth(settings, MemoryLimiter())
+        async with Database(engine).session() as session:
+            user = await auth.create_user(
+                session, email=account.email, password=password, role=account.role, name=account.name
+            )
+            return user.id

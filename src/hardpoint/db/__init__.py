@@ -1,0 +1,23 @@
+"""SQLAlchemy 2 sessions with the right lifetimes, keyset pagination, locks and types; `db.migrations` runs Alembic."""
+
+from hardpoint.db.engine import create_engine
+from hardpoint.db.locks import transaction_lock
+from hardpoint.db.pagination import CursorSigner, Page, PageParams, PageRequest, page_params
+from hardpoint.db.session import Database, Session, get_database, open_database, session
+from hardpoint.db.types import UTCDateTime
+
+__all__ = [
+    "CursorSigner",
+    "Database",
+    "Page",
+    "PageParams",
+    "PageRequest",
+    "Session",
+    "UTCDateTime",
+    "create_engine",
+    "get_database",
+    "open_database",
+    "page_params",
+    "session",
+    "transaction_lock",
+]

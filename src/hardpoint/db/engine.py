@@ -1,0 +1,86 @@
+"""An async engine with the settings that a service needs on each back end."""
+
+import sqlite3
+from typing import Any, Final
+
+from sqlalchemy import URL, StaticPool, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+__all__ = ["create_engine"]
+
+_EXTRAS: Final = {"aiosqlite": "sql", "asyncpg": "postgres"}
+_BUSY_MILLISECONDS: Final = 5_000
+
+
+def create_engine(
+    url: str | URL,
+    *,
+    pool_size: int = 10,
+    max_overflow: int = 5,
+    pool_timeout_seconds: float = 3.0,
+    pool_recycle_seconds: int = 1_800,
+    echo: bool = False,
+) -> AsyncEngine:
+    """An async engine for `url`; nothing connects yet. Whoever calls disposes of it.
+
+    SQLite: write-ahead log, foreign keys on, waiting for locks up to 5 seconds, and `synchronous=NORMAL`: what is
+    committed survives the death of the process; the last commits before a power failure may be lost, the file is whole.
+
+    PostgreSQL: connections are checked before use, so that a restarted database costs no failed request, and an
+    exhausted pool fails after `pool_timeout_seconds`, which `hardpoint.db.session` answers with a 503.
+
+    Statements' parameters are kept out of errors and logs, because they hold addresses, hashes and tokens.
+
+    Args:
+        url: A SQLAlchemy URL with an async driver, such as `postgresql+asyncpg://` or `sqlite+aiosqlite:///file`.
+        pool_size: Connections that stay open; 1 or more.
+        max_overflow: Connections beyond those under load; 0 or more.
+        pool_timeout_seconds: How long to wait for a free connection.
+        pool_recycle_seconds: The age at which a connection is replaced.
+        echo: Whether to log statements.
+
+    Raises:
+        ValueError: The URL cannot be read, or its driver is missing or not async; names the extra to install.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError("The database URL cannot be read; write driver://user:password@host/name") from None
+    options: dict[str, Any] = {"echo": echo, "hide_parameters": True}
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite and parsed.database in {None, "", ":memory:"}:
+        # Every connection to a memory database is a database of its own.
+        options["poolclass"] = StaticPool
+    else:
+        options |= {
+            "pool_size": pool_size,
+            "max_overflow": max_overflow,
+            "pool_timeout": pool_timeout_seconds,
+            "pool_recycle": pool_recycle_seconds,
+            "pool_pre_ping": not is_sqlite,
+        }
+    try:
+        engine = create_async_engine(parsed, **options)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        driver = parsed.get_driver_name() if isinstance(error, ModuleNotFoundError) else parsed.drivername
+        hint = f"; install 'hardpoint[{_EXTRAS[driver]}]'" if driver in _EXTRAS else ""
+        raise ValueError(f"The database driver {driver!r} is not installed{hint}") from None
+    except Exception as error:
+        if type(error).__name__ != "InvalidRequestError":
+            raise
+        raise ValueError(f"The database driver of {parsed.drivername!r} is not an async one") from None
+    if is_sqlite:
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor: sqlite3.Cursor = connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+    finally:
+        cursor.close()

@@ -1,0 +1,137 @@
+"""Schema migrations by Alembic, run from code as well as from its own command line."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command, context
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from hardpoint.db.session import TranslatedErrors
+
+__all__ = ["Migrations", "run_migrations"]
+
+T = TypeVar("T")
+
+_LOCK_KEY = 0x68617264706F696E  # "hardpoin": one migration at a time on a PostgreSQL server's database.
+
+
+class Migrations:
+    """The migrations in one Alembic script folder.
+
+    Args:
+        folder: The folder with `env.py` (which calls `run_migrations`) and `versions/`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._config = Config()
+        # The option is a template in which a per cent sign is special.
+        self._config.set_main_option("script_location", str(folder).replace("%", "%%"))
+
+    def head(self) -> str:
+        """The newest revision that the folder has."""
+        head = ScriptDirectory.from_config(self._config).get_current_head()
+        if head is None:
+            raise ValueError("The migrations folder has no revision")
+        return head
+
+    async def current(self, engine: AsyncEngine) -> str | None:
+        """The revision of the database, `None` for an empty one.
+
+        Raises:
+            ServiceUnavailable: The database cannot be reached.
+        """
+        with TranslatedErrors():
+            async with engine.connect() as connection:
+                return await connection.run_sync(_revision)
+
+    async def is_current(self, engine: AsyncEngine) -> bool:
+        """Whether the database has the newest revision."""
+        return await self.current(engine) == self.head()
+
+    async def upgrade(self, engine: AsyncEngine, revision: str = "head") -> None:
+        """Bring the database to `revision`: all of it or, when a migration fails, nothing.
+
+        Two processes that upgrade at once do not clash: one waits and finds the work done.
+
+        Raises:
+            ServiceUnavailable: The database cannot be reached.
+        """
+        await self._run(engine, lambda config: command.upgrade(config, revision))
+
+    async def downgrade(self, engine: AsyncEngine, revision: str) -> None:
+        """Take the database back to `revision`, or to nothing with `base`."""
+        await self._run(engine, lambda config: command.downgrade(config, revision))
+
+    async def check(self, engine: AsyncEngine) -> None:
+        """Compare the database with the models.
+
+        Raises:
+            alembic.util.CommandError: They differ; a migration is missing.
+        """
+        await self._run(engine, command.check)
+
+    async def _run(self, engine: AsyncEngine, action: Callable[[Config], Any]) -> None:
+        def with_connection(connection: Connection) -> None:
+            self._config.attributes["connection"] = connection
+            try:
+                action(self._config)
+            finally:
+                del self._config.attributes["connection"]
+
+        with TranslatedErrors():
+            async with engine.connect() as connection:
+                await _lock(connection)
+                try:
+                    await connection.run_sync(with_connection)
+                    await connection.commit()
+                finally:
+                    await connection.rollback()
+                    await _unlock(connection)
+
+
+async def _lock(connection: AsyncConnection) -> None:
+    if connection.dialect.name == "sqlite":
+        # Table rebuilds of batch migrations would trip over references; the pragma works outside of a transaction only.
+        await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+
+
+async def _unlock(connection: AsyncConnection) -> None:
+    if connection.dialect.name == "sqlite":
+        # The connection goes back to the pool.
+        await connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def run_migrations(metadata: MetaData) -> None:
+    """What a script folder's `env.py` calls: migrate on the connection that `Migrations` opened.
+
+    Args:
+        metadata: The models' metadata, for autogeneration and for checks.
+
+    Raises:
+        RuntimeError: Alembic was started from its own command line or in offline mode.
+    """
+    connection = context.config.attributes.get("connection")
+    if connection is None:
+        raise RuntimeError("Run these migrations by hardpoint.db.migrations.Migrations, which brings the connection")
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        # SQLite cannot alter a table; batch mode makes a new one and moves the rows.
+        render_as_batch=connection.dialect.name == "sqlite",
+        compare_type=True,
+        transactional_ddl=True,
+    )
+    # No begin_transaction: the caller's transaction holds the lock and is committed there.
+    context.run_migrations()

@@ -1,0 +1,215 @@
+"""Keyset pagination: pages that do not shift while rows come and go, with cursors that nobody can forge.
+
+    @router.get("/posts")
+    async def list_posts(session: Session, page: PageParams) -> Page[PostOut]:
+        statement = select(Post).where(Post.status == "published")
+        return await page.of(PostOut, session, statement, order_by=(Post.created_at.desc(), Post.id.desc()))
+
+A page begins after the last row of the one before, by that row's sort values, which travel in the cursor. An offset
+would repeat or skip rows whenever one is added or removed before it, and cost more the further it goes.
+"""
+
+import hmac
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any, Final, Generic, TypeVar
+from uuid import UUID
+
+from fastapi import Depends, Query
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql.operators import desc_op
+from starlette.requests import HTTPConnection
+
+from hardpoint.errors import FieldError, ValidationFailed
+
+__all__ = ["CursorSigner", "Page", "PageParams", "PageRequest", "page_params"]
+
+DEFAULT_LIMIT: Final = 20
+MAX_LIMIT: Final = 100
+_MAX_CURSOR_LENGTH: Final = 2_048
+_SIGNATURE_BYTES: Final = 16
+_MAX_INT: Final = 2**63 - 1
+
+T = TypeVar("T")
+Out = TypeVar("Out", bound=BaseModel)
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a listing."""
+
+    items: list[T] = Field(description="The rows of this page, in order")
+    next_cursor: str | None = Field(description="What to send as `cursor` for the next page; null on the last one")
+
+
+class CursorSigner:
+    """Makes cursors and takes back its own alone: HMAC-SHA256 (RFC 2104), cut to 128 bits.
+
+    128 bits are beyond guessing, and a forged cursor would give no more than another place to begin in a listing
+    whose rows are filtered by permission anyway; the signature keeps clients from depending on what is inside.
+
+    Args:
+        key: The secret; 16 bytes or more.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < _SIGNATURE_BYTES:
+            raise ValueError(f"The key must be at least {_SIGNATURE_BYTES} bytes long")
+        self._key = key
+
+    def sign(self, listing: str, values: Sequence[Any]) -> str:
+        """The cursor for the row with these sort `values` in `listing`."""
+        payload = json.dumps([_plain(value) for value in values], separators=(",", ":")).encode()
+        return urlsafe_b64encode(self._signature(listing, payload) + payload).rstrip(b"=").decode("ascii")
+
+    def read(self, listing: str, cursor: str) -> list[Any]:
+        """The sort values in `cursor`.
+
+        Raises:
+            ValidationFailed: It was not made here, or for another listing.
+        """
+        try:
+            raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        except ValueError:
+            raise _broken_cursor() from None
+        signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._signature(listing, payload)):
+            raise _broken_cursor()
+        values: list[Any] = json.loads(payload)
+        return values
+
+    def _signature(self, listing: str, payload: bytes) -> bytes:
+        return hmac.digest(self._key, listing.encode() + b"\x00" + payload, sha256)[:_SIGNATURE_BYTES]
+
+
+def _broken_cursor() -> ValidationFailed:
+    message = "Not a cursor of this listing"
+    return ValidationFailed(FieldError(field="cursor", message=message, code="invalid_cursor"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+class PageRequest:
+    """What the client asked for: which page, and how long. Made by the dependency `PageParams`.
+
+    Args:
+        limit: The most rows in a page, 1 to 100.
+        cursor: Where the page begins; `None` for the first.
+        signer: Reads and makes cursors.
+        scope: What a cursor belongs to besides the order, such as the route's path: it is refused anywhere else.
+    """
+
+    def __init__(self, *, limit: int, cursor: str | None, signer: CursorSigner, scope: str) -> None:
+        self.limit = limit
+        self.cursor = cursor
+        self._signer = signer
+        self._scope = scope
+
+    async def of(
+        self,
+        model: type[Out],
+        session: AsyncSession,
+        statement: Select[Any],
+        *,
+        order_by: Sequence[ColumnElement[Any]],
+    ) -> Page[Out]:
+        """The page of `statement`'s rows as `model`, read from their attributes.
+
+        Args:
+            model: A Pydantic model with `from_attributes`.
+            session: Where to ask.
+            statement: A select of one entity, without an order or a limit.
+            order_by: Columns of that entity, each plain or with `.desc()`. None may be nullable, and the last must be
+                unique, so that every row has a place of its own.
+
+        Raises:
+            ValidationFailed: The cursor is not one of this listing.
+            ValueError: `order_by` is empty or has a nullable column, or the last is not known to be unique.
+        """
+        keys = [_Key(expression) for expression in order_by]
+        if not keys or not keys[-1].is_unique:
+            raise ValueError("The last column of order_by must be a primary key or unique")
+        listing = f"{self._scope} {','.join(key.name for key in keys)}"
+        if self.cursor is not None:
+            statement = statement.where(_after(keys, self._values(listing, keys)))
+        rows = (await session.scalars(statement.order_by(*order_by).limit(self.limit + 1))).all()
+        items, more = rows[: self.limit], len(rows) > self.limit
+        next_cursor = self._signer.sign(listing, [key.value_of(items[-1]) for key in keys]) if more else None
+        return Page[model](  # type: ignore[valid-type] # Pydantic makes the concrete class at run time.
+            items=[model.model_validate(item, from_attributes=True) for item in items],
+            next_cursor=next_cursor,
+        )
+
+    def _values(self, listing: str, keys: Sequence["_Key"]) -> list[Any]:
+        values = self._signer.read(listing, self.cursor or "")
+        try:
+            return [key.parse(value) for key, value in zip(keys, values, strict=True)]
+        except (ValidationError, ValueError):
+            raise _broken_cursor() from None
+
+
+class _Key:
+    """One column of the order."""
+
+    def __init__(self, expression: ColumnElement[Any]) -> None:
+        self.descending = isinstance(expression, UnaryExpression) and expression.modifier is desc_op
+        self.attribute: Any = expression.element if isinstance(expression, UnaryExpression) else expression
+        if getattr(self.attribute, "nullable", False) or not hasattr(self.attribute, "key"):
+            raise ValueError(f"{expression} cannot order a page: it is nullable or no column")
+        self.name = f"{self.attribute}{' desc' if self.descending else ''}"
+        self.is_unique = bool(self.attribute.primary_key or self.attribute.unique)
+        self._adapter: TypeAdapter[Any] = TypeAdapter(self.attribute.type.python_type)
+
+    def value_of(self, row: Any) -> Any:
+        return getattr(row, self.attribute.key)
+
+    def parse(self, value: Any) -> Any:
+        parsed = self._adapter.validate_python(value)
+        if isinstance(parsed, int) and abs(parsed) > _MAX_INT:
+            raise ValueError("beyond the database's integers")
+        return parsed
+
+    def beyond(self, value: Any) -> ColumnElement[bool]:
+        result: ColumnElement[bool] = self.attribute < value if self.descending else self.attribute > value
+        return result
+
+
+def _after(keys: Sequence[_Key], values: Sequence[Any]) -> ColumnElement[bool]:
+    # (a, b) > (x, y) written out, because row values cannot mix directions.
+    alternatives: list[ColumnElement[bool]] = []
+    for place, (key, value) in enumerate(zip(keys, values, strict=True)):
+        equal = [before.attribute == same for before, same in zip(keys[:place], values[:place], strict=True)]
+        alternatives.append(and_(*equal, key.beyond(value)))
+    return or_(*alternatives)
+
+
+def get_cursor_signer(connection: HTTPConnection) -> CursorSigner:
+    """The signer that the lifespan holds under the name `cursor_signer`."""
+    signer: CursorSigner = connection.state.cursor_signer
+    return signer
+
+
+def page_params(
+    connection: HTTPConnection,
+    signer: Annotated[CursorSigner, Depends(get_cursor_signer)],
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The most items in the page")] = DEFAULT_LIMIT,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=_MAX_CURSOR_LENGTH, description="`next_cursor` of the page before; leave out for the first"),
+    ] = None,
+) -> PageRequest:
+    """The page that the query parameters `limit` and `cursor` ask for."""
+    return PageRequest(limit=limit, cursor=cursor, signer=signer, scope=connection.url.path)
+
+
+PageParams = Annotated[PageRequest, Depends(page_params)]
+"""The page that the client asks for; `page.of(...)` gives it."""

@@ -1,0 +1,113 @@
+"""Sessions: one for each request, committed before the answer claims success, and separate ones for other work."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Final
+
+from fastapi import Depends
+from sqlalchemy import URL, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from starlette.requests import HTTPConnection
+
+from hardpoint.db.engine import create_engine
+from hardpoint.errors import Conflict, ServiceUnavailable
+from hardpoint.log import get_logger
+
+__all__ = ["Database", "Session", "open_database", "session"]
+
+logger = get_logger("hardpoint.db")
+
+_RETRY_SECONDS: Final = 1
+
+
+class Database:
+    """An engine and its sessions.
+
+    Args:
+        engine: The engine; whoever made it disposes of it.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        # Rows stay readable after the commit, for the answer that is written then.
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A session of its own: committed when the block ends, rolled back when it raises.
+
+        For whatever is not a request: jobs, scheduled work, WebSocket messages, scripts. Every call is another session.
+
+        Raises:
+            ServiceUnavailable: The database cannot be reached, its pool is exhausted, or it stays locked.
+            Conflict: A constraint was violated and the block did not handle that.
+        """
+        async with self._sessions() as session:
+            with TranslatedErrors():
+                yield session
+                await session.commit()
+
+    async def ping(self) -> None:
+        """Run a query that needs nothing but the database; a health check.
+
+        Raises:
+            ServiceUnavailable: It did not answer.
+        """
+        with TranslatedErrors():
+            async with self.engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+
+
+class TranslatedErrors:
+    """Turns what a database driver raises into hardpoint's errors: 409 for a violated constraint, 503 for an outage."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, IntegrityError):
+            logger.warning("constraint_violated", error=type(error.orig).__name__)
+            raise Conflict from error
+        if isinstance(error, PoolTimeoutError | OperationalError | InterfaceError | OSError) or (
+            isinstance(error, DBAPIError) and error.connection_invalidated
+        ):
+            cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+            logger.error("database_unavailable", error=type(cause).__name__)
+            raise ServiceUnavailable("The database is not available", retry_after_seconds=_RETRY_SECONDS) from error
+
+
+@asynccontextmanager
+async def open_database(url: str | URL, *, pool_size: int = 10, max_overflow: int = 5) -> AsyncIterator[Database]:
+    """A `Database` for `url` whose engine is disposed of at the end; see `create_engine` for the arguments.
+
+    As a resource: `Resource("database", lambda _: open_database(url), check=Database.ping)`.
+    """
+    engine = create_engine(url, pool_size=pool_size, max_overflow=max_overflow)
+    try:
+        yield Database(engine)
+    finally:
+        await engine.dispose()
+
+
+def get_database(connection: HTTPConnection) -> Database:
+    """The `Database` that the lifespan opened under the name `database`."""
+    database: Database = connection.state.database
+    return database
+
+
+async def session(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[AsyncSession]:
+    """The session of this request; see `Session`."""
+    async with database.session() as request_session:
+        yield request_session
+
+
+Session = Annotated[AsyncSession, Depends(session, scope="function")]
+"""The session of this request, one and the same for its route and all of its dependencies.
+
+`scope="function"` makes FastAPI end it when the route function has returned and before the response is sent: a commit
+that fails is an error for the client, not a success that did not happen. An exception rolls back, whatever its status;
+what must stay although the answer is an error is committed by hand before raising. FastAPI refuses a dependency with
+`yield` that uses this one and has no `scope="function"` itself, since it would outlive the session.
+"""

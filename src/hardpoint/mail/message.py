@@ -1,0 +1,54 @@
+"""A mail, before anybody sends it."""
+
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, make_msgid
+
+from hardpoint.clock import Clock, utc_datetime, wall_clock
+
+__all__ = ["Mail", "MailRefused", "MailUnavailable", "as_message"]
+
+
+class MailUnavailable(Exception):
+    """The mail could not be handed over now; trying again later may work (RFC 5321, section 4.2.1, a 4yz reply)."""
+
+
+class MailRefused(Exception):
+    """The mail will never be taken; trying again is of no use (RFC 5321, section 4.2.1, a 5yz reply)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A plain text mail to one address.
+
+    Attributes:
+        to: The address.
+        subject: One line.
+        text: The body.
+    """
+
+    to: str
+    subject: str
+    text: str
+
+
+def as_message(mail: Mail, *, sender: str, clock: Clock = wall_clock) -> EmailMessage:
+    """The mail as an Internet message (RFC 5322).
+
+    Raises:
+        MailRefused: The address or the subject has a line break, with which further headers could be smuggled in.
+    """
+    if any(character in value for value in (mail.to, mail.subject, sender) for character in "\r\n\x00"):
+        raise MailRefused("A header must not contain a line break")
+    message = EmailMessage(policy=SMTP)
+    message["From"] = sender
+    message["To"] = mail.to
+    message["Subject"] = mail.subject
+    message["Date"] = format_datetime(utc_datetime(clock()))
+    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].rstrip(">") or None)
+    # RFC 3834, section 5: so that vacation programs do not answer.
+    message["Auto-Submitted"] = "auto-generated"
+    # Not quoted-printable: it would break links across lines for whoever reads the file as it is.
+    message.set_content(mail.text, cte="7bit" if mail.text.isascii() else "8bit")
+    return message

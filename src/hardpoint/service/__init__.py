@@ -1,0 +1,7 @@
+"""The reference service: users, posts, comments; every part of the kit once, wired as a user would wire it."""
+
+from hardpoint.service.app import create_app
+from hardpoint.service.users.schemas import NewAccount
+from hardpoint.service.wiring import make_auth, migrations, open_engine
+
+__all__ = ["NewAccount", "create_app", "make_auth", "migrations", "open_engine"]

@@ -1,0 +1,45 @@
+"""The reference service as an ASGI application."""
+
+from fastapi import Depends, FastAPI
+
+from hardpoint import __version__
+from hardpoint.auth import api_keys_router, auth_router, jwks_router
+from hardpoint.errors import install_error_handlers
+from hardpoint.lifespan import health_router
+from hardpoint.service.access import require_role
+from hardpoint.service.comments.routes import router as comments_router
+from hardpoint.service.posts.routes import router as posts_router
+from hardpoint.service.users.routes import router as users_router
+from hardpoint.service.wiring import make_lifespan, make_stack
+from hardpoint.settings import Settings
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service for `settings`; nothing is opened before it starts.
+
+    Raises:
+        SettingsError: The secret cannot be read or made.
+    """
+    lifespan = make_lifespan(settings)
+    app = FastAPI(
+        title="hardpoint",
+        summary="Users, posts, comments and live notifications: the kit used on itself.",
+        version=__version__,
+        lifespan=lifespan,
+        middleware=make_stack(settings),
+        openapi_url="/openapi.json" if settings.shows_docs else None,
+        # A redirect for a slash would answer a typo with a 307 that no other layer sees.
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    install_error_handlers(app)
+    app.include_router(health_router(lifespan))
+    app.include_router(auth_router())
+    app.include_router(jwks_router())
+    app.include_router(users_router)
+    app.include_router(posts_router)
+    app.include_router(comments_router)
+    app.include_router(api_keys_router(guard=Depends(require_role("admin"))))
+    return app

@@ -1,0 +1,1 @@
+"""Mails about accounts, queued with the data that they tell of."""

@@ -1,0 +1,24 @@
+"""The table of mails that wait."""
+
+from datetime import datetime
+
+from sqlalchemy import String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from hardpoint.db import UTCDateTime
+from hardpoint.service.base import Base
+
+__all__ = ["QueuedMail"]
+
+
+class QueuedMail(Base):
+    """A mail that was written in the same transaction as what it tells of, and is not yet handed over."""
+
+    __tablename__ = "queued_mails"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    recipient: Mapped[str] = mapped_column(String(254))
+    subject: Mapped[str] = mapped_column(String(200))
+    text: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime] = mapped_column(UTCDateTime(), index=True)

@@ -1,0 +1,9 @@
+"""Every table, for whoever needs the whole schema."""
+
+from hardpoint.service.base import Base
+from hardpoint.service.comments.models import Comment
+from hardpoint.service.mail.models import QueuedMail
+from hardpoint.service.posts.models import Post
+from hardpoint.service.users.models import ApiKey, AuthSession, OneTimeToken, User
+
+__all__ = ["ApiKey", "AuthSession", "Base", "Comment", "OneTimeToken", "Post", "QueuedMail", "User"]

@@ -1,0 +1,1 @@
+"""Posts: drafts, who sees them, who changes them."""

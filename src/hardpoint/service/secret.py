@@ -1,0 +1,56 @@
+"""The service's secret: from the settings, or made once and kept beside the embedded database."""
+
+import hmac
+import os
+import secrets
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from hardpoint.settings import ENV_PREFIX, Settings, SettingsError, check_secret
+
+__all__ = ["derive", "load_secret"]
+
+_FILE_NAME: Final = "secret_key"
+
+
+def load_secret(settings: Settings) -> bytes:
+    """The secret's bytes.
+
+    Outside of production a missing secret is made and written to the data folder, readable by its owner alone: tokens
+    survive a restart, and nobody has to configure anything to begin.
+
+    Raises:
+        SettingsError: The file cannot be read or written, or what it holds may not sign.
+    """
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    path = settings.data_dir / _FILE_NAME
+    try:
+        secret = _read_or_make(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{ENV_PREFIX}DATA_DIR: {path} cannot be used: {type(error).__name__}"]) from error
+    if (reason := check_secret(secret)) is not None:
+        raise SettingsError([f"{path}: {reason}"])
+    return secret.encode()
+
+
+def _read_or_make(path: Path) -> str:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+    try:
+        # Several workers start at once: one of them wins, and all of them read the same whole file.
+        os.link(unfinished, path)
+    except FileExistsError:
+        pass
+    finally:
+        unfinished.unlink()
+    return path.read_text(encoding="utf-8").strip()
+
+
+def derive(secret: bytes, purpose: str) -> bytes:
+    """A key of 32 bytes for one purpose, so that no two purposes share one (HMAC as a PRF, RFC 5869, section 2.3)."""
+    return hmac.digest(secret, b"hardpoint " + purpose.encode(), sha256)

@@ -1,0 +1,38 @@
+"""The tables of users and of what authenticates them."""
+
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from hardpoint.auth import ApiKeyMixin, AuthModels, AuthSessionMixin, OneTimeTokenMixin, UserMixin
+from hardpoint.service.base import Base
+
+__all__ = ["AUTH_MODELS", "ApiKey", "AuthSession", "OneTimeToken", "User"]
+
+
+class User(UserMixin, Base):
+    """Somebody with an account."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str | None] = mapped_column(String(200))
+
+
+class AuthSession(AuthSessionMixin, Base):
+    """A login."""
+
+    __tablename__ = "auth_sessions"
+
+
+class OneTimeToken(OneTimeTokenMixin, Base):
+    """A token of a mail, or a WebSocket ticket."""
+
+    __tablename__ = "one_time_tokens"
+
+
+class ApiKey(ApiKeyMixin, Base):
+    """A key for a program."""
+
+    __tablename__ = "api_keys"
+
+
+AUTH_MODELS = AuthModels(user=User, session=AuthSession, token=OneTimeToken, api_key=ApiKey)

@@ -1,0 +1,163 @@
+"""The reference service's parts, put together as a user would: what is opened, in which order, and what stands around.
+
+Everything here is made from settings; nothing is made when the module is imported.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.middleware import Middleware
+
+from hardpoint.auth import AccessTokens, Auth, Key, KeySet, PasswordHasher, PasswordPolicy
+from hardpoint.db import CursorSigner, Database, create_engine, open_database
+from hardpoint.db.migrations import Migrations
+from hardpoint.lifespan import (
+    HEALTH_PATHS,
+    DrainMiddleware,
+    Lifespan,
+    Opened,
+    Resource,
+    open_drain,
+    periodic,
+)
+from hardpoint.lifespan.http_client import open_http_client
+from hardpoint.mail import Mailer, make_mailer
+from hardpoint.middleware import (
+    AccessLogMiddleware,
+    BodyLimitMiddleware,
+    ClientAddressMiddleware,
+    CORSMiddleware,
+    ErrorsMiddleware,
+    RequestIdMiddleware,
+    SecurityHeadersMiddleware,
+    Stack,
+    TimeLimitMiddleware,
+    TimingMiddleware,
+)
+from hardpoint.ratelimit import FailureLimiter, Limiter, MemoryLimiter, Rate, RateLimitMiddleware
+from hardpoint.service.mail.delivery import deliver_due
+from hardpoint.service.mail.notifier import MailNotifier
+from hardpoint.service.secret import derive, load_secret
+from hardpoint.service.users.models import AUTH_MODELS, User
+from hardpoint.settings import Settings
+
+__all__ = ["make_auth", "make_lifespan", "make_stack", "migrations", "open_engine"]
+
+T = TypeVar("T")
+
+_REQUEST_SECONDS: Final = 30
+_MAIL_SECONDS: Final = 0.5
+_CLEAN_UP_SECONDS: Final = 3_600
+_DRAIN_SECONDS: Final = {"development": 0.5, "test": 0.5, "production": 5.0}
+
+
+def make_stack(settings: Settings) -> Stack:
+    """The middlewares, outermost first."""
+    limited = []
+    if settings.rate_limit != "off":
+        rate = Rate.parse(settings.rate_limit)
+        limited = [Middleware(RateLimitMiddleware, rate=rate, exempt_paths=HEALTH_PATHS)]
+    return Stack(
+        Middleware(ClientAddressMiddleware, trusted=settings.trusted_proxies),
+        Middleware(RequestIdMiddleware),
+        Middleware(TimingMiddleware),
+        Middleware(AccessLogMiddleware, exempt_paths=HEALTH_PATHS),
+        Middleware(DrainMiddleware),
+        Middleware(SecurityHeadersMiddleware),
+        Middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_credentials=True),
+        Middleware(ErrorsMiddleware),
+        Middleware(TimeLimitMiddleware, seconds=_REQUEST_SECONDS),
+        *limited,
+        Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes),
+    )
+
+
+def make_auth(settings: Settings, limiter: Limiter) -> Auth[User]:
+    """Accounts and sessions over the service's models."""
+    secret = load_secret(settings)
+    issuer = settings.resolved_public_url
+    rate = settings.login_rate_limit
+    return Auth(
+        models=AUTH_MODELS,
+        tokens=AccessTokens(
+            KeySet(Key.from_secret(secret)),
+            issuer=issuer,
+            audience=issuer,
+            ttl_seconds=settings.access_token_ttl,
+        ),
+        secret=derive(secret, "sessions"),
+        hasher=PasswordHasher(),
+        policy=PasswordPolicy(context_words=["hardpoint"]),
+        notifier=MailNotifier(settings.resolved_public_url),
+        limiter=None if rate == "off" else FailureLimiter(limiter, Rate.parse(rate)),
+        require_verified_email=settings.email_verification == "required",
+        idle_seconds=settings.refresh_token_ttl,
+    )
+
+
+def make_lifespan(settings: Settings) -> Lifespan:
+    """What lives as long as the service, in the order in which it is opened."""
+    database = Resource(
+        "database",
+        lambda _: open_database(settings.resolved_database_url),
+        check=Database.ping,
+    )
+    limiter = _plain("limiter", MemoryLimiter())
+    auth: Resource[Auth[User]] = Resource("auth", lambda opened: _just(make_auth(settings, opened[limiter])))
+    mailer: Resource[Mailer] = Resource("mailer", lambda _: _just(_make_mailer(settings)))
+
+    async def deliver(opened: Opened) -> None:
+        await deliver_due(opened[database], opened[mailer])
+
+    async def clean_up(opened: Opened) -> None:
+        async with opened[database].session() as session:
+            service = opened[auth]
+            await service.store(session).drop_expired(now=service.now(), lifetime=service.lifetime)
+
+    delay = _DRAIN_SECONDS[settings.environment]
+    return Lifespan(
+        Resource("drain", lambda _: open_drain(delay_seconds=delay)),
+        database,
+        Resource("http_client", lambda _: open_http_client()),
+        limiter,
+        auth,
+        _plain("cursor_signer", CursorSigner(derive(load_secret(settings), "cursors"))),
+        _plain("allowed_origins", frozenset({*settings.cors_origins, settings.resolved_public_url})),
+        mailer,
+        periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS, at_start=True),
+        periodic("clean_up", clean_up, every_seconds=_CLEAN_UP_SECONDS),
+    )
+
+
+def _plain(name: str, value: T) -> Resource[T]:
+    return Resource(name, lambda _: _just(value))
+
+
+@asynccontextmanager
+async def _just(value: T) -> AsyncIterator[T]:
+    yield value
+
+
+def _make_mailer(settings: Settings) -> Mailer:
+    url = None if settings.smtp_url is None else settings.smtp_url.get_secret_value()
+    return make_mailer(url, folder=settings.data_dir / "mail", sender=settings.smtp_from)
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """The database's engine, for a command; makes the data folder that the embedded database is in."""
+    if settings.is_embedded_database:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_engine(settings.resolved_database_url)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def migrations() -> Migrations:
+    """The service's schema migrations."""
+    return Migrations(Path(__file__).parent / "migrations")

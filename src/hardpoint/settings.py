@@ -1,0 +1,238 @@
+"""The reference service's settings: read once from the environment and `.env`, validated, then frozen.
+
+Every refusal is here, one line for each fault, so that an operator sees all of them at once and never a traceback.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import from_json
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["ENV_PREFIX", "Settings", "SettingsError", "check_secret", "load_settings"]
+
+ENV_PREFIX: Final = "HARDPOINT_"
+
+_RATE: Final = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour)")
+_ORIGIN: Final = re.compile(r"https?://[^/?#\s@]+")
+_MIN_SECRET_BYTES: Final = 32
+_MIN_DISTINCT_CHARACTERS: Final = 10
+# What documentation and examples show is what attackers try first.
+_KNOWN_SECRETS: Final = frozenset(
+    {"change-me-change-me-change-me-0123456789", "replace-this-secret-key-before-you-deploy"}
+)
+_DATABASES: Final = ("sqlite+aiosqlite", "postgresql+asyncpg", "postgresql+psycopg")
+
+Seconds = Annotated[int, Field(ge=1)]
+
+
+class SettingsError(Exception):
+    """Settings were refused; `faults` has one readable line for each, without the refused value."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+def check_secret(secret: str) -> str | None:
+    """Why `secret` may not sign tokens, or `None` when it may: at least 32 bytes in UTF-8 and 10 distinct characters.
+
+    RFC 7518, section 3.2 demands a key of at least the hash's 256 bits for HS256; the second rule refuses padding.
+    """
+    if len(secret.encode("utf-8", "surrogatepass")) < _MIN_SECRET_BYTES:
+        return f"must be at least {_MIN_SECRET_BYTES} bytes long"
+    if len(set(secret)) < _MIN_DISTINCT_CHARACTERS:
+        return f"must have at least {_MIN_DISTINCT_CHARACTERS} distinct characters"
+    if secret in _KNOWN_SECRETS:
+        return "is a value from the documentation; make one of your own"
+    return None
+
+
+class Settings(BaseSettings):
+    """The settings of the reference service; a field's variable is its name in capitals after `HARDPOINT_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    environment: Literal["development", "test", "production"] = "development"
+    secret_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    data_dir: Path = Path(".hardpoint")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    rate_limit: str = "600/minute"
+    login_rate_limit: str = "10/minute"
+    access_token_ttl: Annotated[int, Field(ge=1, le=86_400)] = 900
+    refresh_token_ttl: Annotated[int, Field(ge=1, le=315_360_000)] = 2_592_000
+    email_verification: Literal["required", "optional"] = "required"
+    ws_query_access_tokens: bool | None = None
+    max_body_bytes: Annotated[int, Field(ge=1)] = 1_048_576
+    smtp_url: SecretStr | None = None
+    public_url: str | None = None
+    smtp_from: str = "hardpoint@localhost"
+    log_format: Literal["json", "console"] | None = None
+    docs: bool | None = None
+
+    @property
+    def is_production(self) -> bool:
+        """Whether the strict defaults of production hold."""
+        return self.environment == "production"
+
+    @property
+    def is_embedded_database(self) -> bool:
+        """Whether the database is the service's own SQLite file, which it may migrate itself."""
+        return self.database_url is None
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database to use: the given one, or a SQLite file under the data folder."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'hardpoint.db'}"
+
+    @property
+    def resolved_public_url(self) -> str:
+        """The service's own address in links, without a slash at its end."""
+        return (self.public_url or "http://127.0.0.1:8000").rstrip("/")
+
+    @property
+    def accepts_access_tokens_in_ws_query(self) -> bool:
+        """Whether `?token=` on `/ws` takes an access token besides a ticket; not in production unless asked for."""
+        return not self.is_production if self.ws_query_access_tokens is None else self.ws_query_access_tokens
+
+    @property
+    def shows_docs(self) -> bool:
+        """Whether `/docs`, `/redoc` and `/openapi.json` are served; not in production unless asked for."""
+        return not self.is_production if self.docs is None else self.docs
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return from_json(value)
+            except ValueError:
+                raise ValueError("is neither a JSON list nor a comma-separated one") from None
+        return [item.strip() for item in value.split(",") if item.strip()]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin == "*":
+                raise ValueError("'*' cannot be combined with the credentials that this service uses; name the origins")
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    "has an entry that is not an origin; write each as https://host[:port], without a path"
+                )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for entry in value:
+            if entry == "unix":
+                continue
+            try:
+                network = ip_network(entry, strict=False)
+            except ValueError:
+                raise ValueError("has an entry that is neither an address nor a network") from None
+            if network.prefixlen == 0 and info.data.get("environment") == "production":
+                raise ValueError("must not trust every address in production")
+        return value
+
+    @field_validator("rate_limit", "login_rate_limit")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        if value != "off" and not _RATE.fullmatch(value):
+            raise ValueError("must be N/second, N/minute, N/hour or off")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: SecretStr) -> SecretStr:
+        scheme = value.get_secret_value().partition("://")[0]
+        if scheme not in _DATABASES:
+            raise ValueError(f"must begin with one of {', '.join(name + '://' for name in _DATABASES)}")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, ("redis", "rediss", "unix", "valkey", "valkeys"))
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp(cls, value: SecretStr) -> SecretStr:
+        return _with_scheme(value, ("smtp", "smtps"))
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an http or https address without query and fragment")
+        return value
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _check_sender(cls, value: str) -> str:
+        if "@" not in value or not value.isprintable():
+            raise ValueError("must be an e-mail address")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _check_secret_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            if info.data.get("environment") == "production":
+                raise ValueError("must be set in production")
+        elif (reason := check_secret(value.get_secret_value())) is not None:
+            raise ValueError(reason)
+        return value
+
+
+def _with_scheme(value: SecretStr, schemes: tuple[str, ...]) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in schemes or not (parts.hostname or parts.path.strip("/")):
+        raise ValueError(f"must be an address that begins with {' or '.join(name + '://' for name in schemes)}")
+    return value
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from the environment and `.env`.
+
+    Args:
+        **overrides: Field values that win over both.
+
+    Raises:
+        SettingsError: At least one is refused; all faults are in it.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_fault(item) for item in error.errors(include_url=False, include_input=False)) from None
+    except UnicodeDecodeError:
+        raise SettingsError([".env: is not UTF-8 text"]) from None
+
+
+def _fault(error: Mapping[str, Any]) -> str:
+    name = ENV_PREFIX + str(error["loc"][0]).upper() if error["loc"] else "settings"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message[0].lower()}{message[1:]}"
