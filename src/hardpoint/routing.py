@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Coroutine
 from email.message import Message
+from json import JSONDecodeError
 from math import isinf
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from hardpoint.errors import UnsupportedMediaType
 
@@ -28,16 +28,23 @@ class StrictJSONRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own handler, given a request that reads strictly."""
         handler = super().get_route_handler()
+        body_field = self.body_field
+        # Forms, files and raw bodies are read by others.
+        takes_json = body_field is not None and getattr(body_field.field_info, "media_type", None) == "application/json"
+        if not takes_json:
+            return handler
 
         async def strict_handler(request: Request) -> Response:
-            return await handler(_StrictRequest(request.scope, request.receive, request._send))  # noqa: SLF001 - the way that FastAPI documents for custom requests, plus send, so that disconnects are seen.
+            return await handler(_StrictRequest(request.scope, request.receive))
 
         return strict_handler
 
 
 class _StrictRequest(Request):
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(scope, receive, send)
+    """A request whose body is JSON or refused."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
         self._strict_json: Any = None
         self._is_read = False
 
@@ -69,9 +76,8 @@ def _parse(body: bytes) -> Any:
         value = from_json(body, allow_inf_nan=False)
         _refuse_infinity(value)
     except ValueError as error:
-        # The message would quote the body.
-        fault = {"type": "json_invalid", "loc": ("body",), "msg": "Not valid JSON", "input": None}
-        raise RequestValidationError([fault]) from error
+        # What FastAPI makes a validation error of, without the body that its other callers put into it.
+        raise JSONDecodeError("Not valid JSON", "", 0) from error
     return value
 
 

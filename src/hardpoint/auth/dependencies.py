@@ -1,6 +1,8 @@
 """The chain from a request or WebSocket to a user; each link is a plain dependency and can be overridden alone.
 
-    credentials -> principal -> current_user -> require_role(...)
+    credentials -> current_principal -> current_user -> require_role(...)
+
+None of them is a plain function, which FastAPI would run in a thread.
 
 All of them take an `HTTPConnection`, so the same chain guards routes and sockets; FastAPI's own security classes work
 on requests alone.
@@ -51,7 +53,7 @@ class _Scheme(SecurityBase):
         self.model = model
         self.scheme_name = scheme_name
 
-    def __call__(self) -> None:
+    async def __call__(self) -> None:
         """Nothing: `credentials` reads the connection itself."""
 
 
@@ -93,13 +95,13 @@ class Principal:
     expires_at: int | None = None
 
 
-def get_auth(connection: HTTPConnection) -> Auth[Any]:
+async def get_auth(connection: HTTPConnection) -> Auth[Any]:
     """The `Auth` that the lifespan holds under the name `auth`."""
     auth: Auth[Any] = connection.state.auth
     return auth
 
 
-def client(connection: HTTPConnection) -> Client:
+async def client(connection: HTTPConnection) -> Client:
     """Where the connection comes from."""
     address = connection.client.host if connection.client is not None else ""
     return Client(address=address, device=connection.headers.get("user-agent", ""))
@@ -110,7 +112,7 @@ def cookie_name(connection: HTTPConnection) -> str:
     return "__Host-session" if connection.url.scheme in {"https", "wss"} else "session"
 
 
-def credentials(connection: HTTPConnection) -> Credentials:
+async def credentials(connection: HTTPConnection) -> Credentials:
     """What the connection brought.
 
     Raises:
@@ -131,7 +133,7 @@ def credentials(connection: HTTPConnection) -> Credentials:
     return Credentials(cookie=connection.cookies.get(cookie_name(connection)))
 
 
-def allowed_origins(connection: HTTPConnection) -> Collection[str]:
+async def allowed_origins(connection: HTTPConnection) -> Collection[str]:
     """Whose pages may act with a session cookie: what the lifespan's state holds as `allowed_origins`."""
     origins: Collection[str] = getattr(connection.state, "allowed_origins", ())
     return origins

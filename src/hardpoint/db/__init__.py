@@ -1,4 +1,7 @@
-"""SQLAlchemy 2 sessions with the right lifetimes, keyset pagination, locks and types; `db.migrations` runs Alembic."""
+"""SQLAlchemy 2 sessions with the right lifetimes, keyset pagination, locks and types.
+
+`hardpoint.db.migrations`, which runs Alembic, is imported by its own name.
+"""
 
 from hardpoint.db.engine import create_engine
 from hardpoint.db.locks import transaction_lock

@@ -167,6 +167,8 @@ class _Key:
             raise ValueError(f"{expression} cannot order a page: it is nullable or no column")
         self.name = f"{self.attribute}{' desc' if self.descending else ''}"
         self.is_unique = bool(self.attribute.primary_key or self.attribute.unique)
+        if self.attribute.type.python_type is object:
+            raise ValueError(f"{expression} cannot order a page: its type does not say what it is in Python")
         self._adapter: TypeAdapter[Any] = TypeAdapter(self.attribute.type.python_type)
 
     def value_of(self, row: Any) -> Any:
@@ -192,13 +194,13 @@ def _after(keys: Sequence[_Key], values: Sequence[Any]) -> ColumnElement[bool]:
     return or_(*alternatives)
 
 
-def get_cursor_signer(connection: HTTPConnection) -> CursorSigner:
+async def get_cursor_signer(connection: HTTPConnection) -> CursorSigner:
     """The signer that the lifespan holds under the name `cursor_signer`."""
     signer: CursorSigner = connection.state.cursor_signer
     return signer
 
 
-def page_params(
+async def page_params(
     connection: HTTPConnection,
     signer: Annotated[CursorSigner, Depends(get_cursor_signer)],
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The most items in the page")] = DEFAULT_LIMIT,

@@ -91,7 +91,7 @@ async def open_database(url: str | URL, *, pool_size: int = 10, max_overflow: in
         await engine.dispose()
 
 
-def get_database(connection: HTTPConnection) -> Database:
+async def get_database(connection: HTTPConnection) -> Database:
     """The `Database` that the lifespan opened under the name `database`."""
     database: Database = connection.state.database
     return database

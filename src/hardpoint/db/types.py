@@ -19,6 +19,11 @@ class UTCDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        """`datetime`, which a decorator does not take over from its `impl`."""
+        return datetime
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """To what the driver stores: naive UTC on SQLite, which then sorts as text; aware UTC elsewhere."""
         if value is None:

@@ -75,7 +75,7 @@ class _Checks:
             return ResourceState(status="ok")
         try:
             async with asyncio.timeout(resource.check_timeout_seconds):
-                await resource.check(resource(request))
+                await resource.check(resource.of(request))
         except TimeoutError:
             logger.warning("health_check_timed_out", resource=resource.name)
             return ResourceState(status="timed_out")
@@ -108,7 +108,7 @@ def health_router(
     required = {resource.name for resource in lifespan.resources if resource.required}
     by_loop: dict[int, _Checks] = {}
 
-    def checks() -> _Checks:
+    async def checks() -> _Checks:
         # An asyncio.Lock belongs to one loop, and an application under test runs in several, one after another.
         loop = id(asyncio.get_running_loop())
         if loop not in by_loop:

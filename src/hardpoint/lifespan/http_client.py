@@ -54,7 +54,7 @@ async def _carry_request_id(request: httpx2.Request) -> None:
         request.headers.setdefault(context.REQUEST_ID_HEADER, request_id)
 
 
-def get_http_client(connection: HTTPConnection) -> httpx2.AsyncClient:
+async def get_http_client(connection: HTTPConnection) -> httpx2.AsyncClient:
     """The client that the lifespan opened under the name `http_client`."""
     client: httpx2.AsyncClient = connection.state.http_client
     return client

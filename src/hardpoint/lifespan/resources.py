@@ -69,8 +69,13 @@ class Resource(Generic[T]):
         self.close_timeout_seconds = close_timeout_seconds
         self.required = required
 
-    def __call__(self, connection: HTTPConnection) -> T:
+    async def __call__(self, connection: HTTPConnection) -> T:
         """The open value, for the request or WebSocket of `connection`."""
+        # Async, because FastAPI runs other callables in threads.
+        return self.of(connection)
+
+    def of(self, connection: HTTPConnection) -> T:
+        """The open value, for whoever has the connection at hand."""
         return cast("T", getattr(connection.state, self.name))
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from hardpoint.service.posts.dependencies import VisiblePost
 __all__ = ["router"]
 
 
-def comments(session: Session) -> Comments:
+async def comments(session: Session) -> Comments:
     """The service of this request."""
     return Comments(session)
 

@@ -14,7 +14,7 @@ from hardpoint.service.posts.service import STAFF, Posts
 __all__ = ["DeletablePost", "EditablePost", "PostsService", "VisiblePost"]
 
 
-def posts(session: Session) -> Posts:
+async def posts(session: Session) -> Posts:
     """The service of this request."""
     return Posts(session)
 

