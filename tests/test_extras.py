@@ -54,18 +54,18 @@ def name_of(requirement: str) -> str:
 
 def closure(requirements: list[str]) -> set[str]:
     """The distributions that these requirements bring, with all that those need."""
-    found: set[str] = set()
+    found: set[tuple[str, frozenset[str]]] = set()
     queue = list(requirements)
     while queue:
         requirement = queue.pop()
         name = name_of(requirement)
-        extras = set(re.findall(r"[\w-]+", (re.search(r"\[(.*?)\]", requirement) or [""])[0]))
+        extras = frozenset(re.findall(r"[\w-]+", (re.search(r"\[(.*?)\]", requirement) or [""])[0]))
         if name == "hardpoint":
             queue += [inner for extra in extras for inner in PROJECT["optional-dependencies"][extra]]
             continue
-        if name in found:
+        if (name, extras) in found:
             continue
-        found.add(name)
+        found.add((name, extras))
         try:
             needs = requires(name) or []
         except ModuleNotFoundError:
@@ -74,7 +74,7 @@ def closure(requirements: list[str]) -> set[str]:
             needed_for = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", need)
             if needed_for is None or needed_for[1] in extras:
                 queue.append(need)
-    return found
+    return {name for name, _ in found}
 
 
 def modules_of(distributions: set[str]) -> set[str]:

@@ -2,7 +2,7 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import httpx2
 import pytest
@@ -131,7 +131,7 @@ def application(stack: Stack) -> FastAPI:
     install_error_handlers(app)
 
     @app.get("/ok")
-    async def ok(who: str = Depends(set_in_dependency)) -> dict[str, str | None]:
+    async def ok(who: Annotated[str, Depends(set_in_dependency)]) -> dict[str, str | None]:
         return {"id": context.request_id.get(), "who": context.principal.get()}
 
     @app.get("/crash")
