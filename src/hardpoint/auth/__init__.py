@@ -16,6 +16,7 @@ from hardpoint.auth.dependencies import (
     require_scope,
 )
 from hardpoint.auth.email import EmailAddress, email_key
+from hardpoint.auth.guards import unguarded_routes
 from hardpoint.auth.keys import Key, KeySet
 from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, OneTimeTokenMixin, UserMixin
 from hardpoint.auth.ownership import require_owner
@@ -66,4 +67,5 @@ __all__ = [
     "optional_user",
     "require_owner",
     "require_scope",
+    "unguarded_routes",
 ]

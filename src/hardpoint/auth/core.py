@@ -1,6 +1,5 @@
 """What auth does: register, verify, log in, refresh, log out, reset; no HTTP."""
 
-import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,8 +8,10 @@ from typing import Final, Generic, Literal, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from hardpoint.auth.api_keys import ApiKeys, digest
 from hardpoint.auth.email import email_key
-from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, UserMixin
+from hardpoint.auth.keys import Key, KeySet
+from hardpoint.auth.models import AuthSessionMixin, UserMixin
 from hardpoint.auth.passwords import PasswordHasher, PasswordPolicy
 from hardpoint.auth.protocols import AuthNotifier, LoginLimiter
 from hardpoint.auth.refresh import SessionSecrets, SessionToken, new_session_id, new_session_secret
@@ -19,7 +20,6 @@ from hardpoint.auth.tokens import AccessClaims, AccessTokens
 from hardpoint.clock import Clock, utc_datetime, wall_clock
 from hardpoint.errors import (
     FieldError,
-    InvalidApiKey,
     InvalidCredentials,
     InvalidToken,
     NotFound,
@@ -35,9 +35,6 @@ Purpose = Literal["verify_email", "reset_password", "ws_ticket"]
 
 logger = get_logger("hardpoint.auth")
 
-_API_KEY_PREFIX: Final = "hp"
-_MAX_ID_DIGITS: Final = 18
-_LAST_USED_RESOLUTION: Final = timedelta(minutes=1)
 WS_TICKET_SECONDS: Final = 30
 
 
@@ -61,15 +58,17 @@ class TokenPair:
 class Auth(Generic[U]):
     """Accounts and sessions over the application's own models.
 
-    Held in the lifespan's state under the name `auth`, where the dependencies of `hardpoint.auth` find it.
+    Held in the lifespan's state under the name `auth`, where the dependencies of `hardpoint.auth` find it:
+    `Resource.constant("auth", Auth(...))`.
 
     Args:
         models: The application's models.
-        tokens: Issues and verifies access tokens.
         secret: The service's secret, 32 bytes or more; refresh tokens and cookies are derived from it.
-        hasher: Hashes passwords.
-        policy: What a new password must be.
-        notifier: How users are told.
+        tokens: Issues and verifies access tokens; by default by HS256 with the secret. Services that share a secret
+            need `tokens` with an issuer and an audience of their own, or they accept each other's.
+        hasher: Hashes passwords; argon2 in as many threads as there are processors by default.
+        policy: What a new password must be; 15 characters that are not easily guessed by default.
+        notifier: How users are told. Without one nobody is, and addresses cannot be verified.
         limiter: What slows down guessing; none by default.
         default_role: The role of a registered user.
         require_verified_email: Whether an account whose address is not proven may not log in.
@@ -86,11 +85,11 @@ class Auth(Generic[U]):
         self,
         *,
         models: AuthModels[U],
-        tokens: AccessTokens,
         secret: bytes,
-        hasher: PasswordHasher,
-        policy: PasswordPolicy,
-        notifier: AuthNotifier[U],
+        tokens: AccessTokens | None = None,
+        hasher: PasswordHasher | None = None,
+        policy: PasswordPolicy | None = None,
+        notifier: AuthNotifier[U] | None = None,
         limiter: LoginLimiter | None = None,
         default_role: str = "user",
         require_verified_email: bool = True,
@@ -101,11 +100,15 @@ class Auth(Generic[U]):
         reset_seconds: int = 3_600,
         clock: Clock = wall_clock,
     ) -> None:
+        if notifier is None and require_verified_email:
+            raise ValueError("Without a notifier no address can be verified: give one, or require_verified_email=False")
         self._models = models
-        self.tokens = tokens
+        self.tokens = tokens or AccessTokens(
+            KeySet(Key.from_secret(secret)), issuer="hardpoint", audience="hardpoint", clock=clock
+        )
         self._secrets = SessionSecrets(secret)
-        self._hasher = hasher
-        self.policy = policy
+        self._hasher = hasher or PasswordHasher()
+        self.policy = policy or PasswordPolicy()
         self._notifier = notifier
         self._limiter = limiter
         self._default_role = default_role
@@ -119,6 +122,7 @@ class Auth(Generic[U]):
             "ws_ticket": timedelta(seconds=WS_TICKET_SECONDS),
         }
         self._clock = clock
+        self.api_keys = ApiKeys(self.store, self.now)
 
     def now(self) -> datetime:
         """The time, aware, in UTC."""
@@ -158,11 +162,12 @@ class Auth(Generic[U]):
         )
         if user is not None:
             logger.info("account_registered", user_id=user.id)
-            token = await self._new_token(store, user, "verify_email")
-            await self._notifier.verify_email(session, user, token)
+            if self._notifier is not None:
+                token = await self._new_token(store, user, "verify_email")
+                await self._notifier.verify_email(session, user, token)
             return
         known = await store.user_by_email(email)
-        if known is not None:
+        if known is not None and self._notifier is not None:
             await self._notifier.already_registered(session, known)
 
     async def create_user(self, session: AsyncSession, *, email: str, password: str, role: str, **columns: object) -> U:
@@ -199,7 +204,7 @@ class Auth(Generic[U]):
         """Send a reset mail when the address has an active account; say nothing either way."""
         store = self.store(session)
         user = await store.user_by_email(email)
-        if user is not None and user.is_active:
+        if user is not None and user.is_active and self._notifier is not None:
             token = await self._new_token(store, user, "reset_password")
             await self._notifier.reset_password(session, user, token)
 
@@ -397,7 +402,7 @@ class Auth(Generic[U]):
         Raises:
             InvalidToken: It is unknown, used or expired, or its session is over.
         """
-        taken = await self.store(session).take_token(_digest(ticket), purpose="ws_ticket", now=self.now())
+        taken = await self.store(session).take_token(digest(ticket), purpose="ws_ticket", now=self.now())
         # Used up even if what follows fails.
         await session.commit()
         found = None
@@ -410,7 +415,7 @@ class Auth(Generic[U]):
     async def _new_token(self, store: AuthStore[U], user: U, purpose: Purpose, *, session_id: str | None = None) -> str:
         token = secrets.token_urlsafe(32)
         await store.add_token(
-            digest=_digest(token),
+            digest=digest(token),
             purpose=purpose,
             user_id=user.id,
             session_id=session_id,
@@ -420,66 +425,12 @@ class Auth(Generic[U]):
 
     async def _take(self, session: AsyncSession, token: str, purpose: Purpose) -> U:
         store = self.store(session)
-        taken = await store.take_token(_digest(token), purpose=purpose, now=self.now())
+        taken = await store.take_token(digest(token), purpose=purpose, now=self.now())
         user = None if taken is None else await store.user_by_id(taken.user_id)
         if user is None or not user.is_active:
             message = "Unknown, used or expired"
             raise ValidationFailed(FieldError(field="token", message=message, code="invalid_token"))
         return user
-
-    # API keys
-
-    async def new_api_key(
-        self, session: AsyncSession, *, name: str, scopes: list[str], expires_at: datetime | None = None
-    ) -> tuple[ApiKeyMixin, str]:
-        """A new API key, and its text `hp_<id>_<secret>`, which is shown this once."""
-        secret = secrets.token_urlsafe(32)
-        key = await self.store(session).add_api_key(
-            name=name,
-            digest=_digest(secret),
-            scopes=scopes,
-            created_at=self.now(),
-            expires_at=expires_at,
-        )
-        logger.info("api_key_created", key_id=key.id)
-        return key, f"{_API_KEY_PREFIX}_{key.id}_{secret}"
-
-    async def authenticate_api_key(self, session: AsyncSession, text: str) -> ApiKeyMixin:
-        """The living API key with this text.
-
-        Raises:
-            InvalidApiKey: It is unknown, wrong, revoked or expired.
-        """
-        prefix, _, rest = text.partition("_")
-        digits, _, secret = rest.partition("_")
-        if prefix != _API_KEY_PREFIX or not (digits.isascii() and digits.isdigit()) or len(digits) > _MAX_ID_DIGITS:
-            raise InvalidApiKey
-        key, now = await self.store(session).api_key_by_id(int(digits)), self.now()
-        # A digest of 32 random bytes needs no slow hash, and bytes compare in constant time whatever they hold.
-        if key is None or not hmac.compare_digest(_digest(secret), key.digest):
-            raise InvalidApiKey
-        if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
-            raise InvalidApiKey
-        if key.last_used_at is None or now - key.last_used_at >= _LAST_USED_RESOLUTION:
-            key.last_used_at = now
-            logger.info("api_key_used", key_id=key.id)
-        return key
-
-    async def revoke_api_key(self, session: AsyncSession, key_id: int) -> None:
-        """End an API key.
-
-        Raises:
-            NotFound: There is no such living key.
-        """
-        key = await self.store(session).api_key_by_id(key_id)
-        if key is None or key.revoked_at is not None:
-            raise NotFound
-        key.revoked_at = self.now()
-        logger.info("api_key_revoked", key_id=key_id)
-
-
-def _digest(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _pseudonym(account: str) -> str:

@@ -11,6 +11,7 @@ on requests alone.
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
+from weakref import WeakSet
 
 from fastapi import Depends
 from fastapi.openapi.models import APIKey, APIKeyIn, OAuthFlowPassword, OAuthFlows
@@ -36,6 +37,7 @@ __all__ = [
     "current_principal",
     "current_user",
     "get_auth",
+    "is_scope_guard",
     "optional_principal",
     "optional_user",
     "require_scope",
@@ -44,6 +46,7 @@ __all__ = [
 logger = get_logger("hardpoint.auth")
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_scope_guards: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 
 
 class _Scheme(SecurityBase):
@@ -227,11 +230,17 @@ def require_scope(scope: str) -> Callable[..., Awaitable[ApiKeyMixin]]:
     ) -> ApiKeyMixin:
         if sent.api_key is None:
             raise InvalidApiKey
-        key = await auth.authenticate_api_key(session, sent.api_key)
+        key = await auth.api_keys.authenticate(session, sent.api_key)
         context.principal.set(f"key:{key.id}")
         if scope not in key.scopes:
             logger.warning("forbidden", key_id=key.id, required=scope)
             raise Forbidden(headers={"WWW-Authenticate": f'ApiKey error="insufficient_scope", scope="{scope}"'})
         return key
 
+    _scope_guards.add(require_api_key)
     return require_api_key
+
+
+def is_scope_guard(dependency: object) -> bool:
+    """Whether `dependency` was made by `require_scope`."""
+    return dependency in _scope_guards

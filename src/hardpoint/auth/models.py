@@ -2,7 +2,7 @@
 
 class User(UserMixin, Base):
     __tablename__ = "users"
-    name: Mapped[str | None]
+    newsletter: Mapped[bool] = mapped_column(default=False)
 
 class AuthSession(AuthSessionMixin, Base):
     __tablename__ = "auth_sessions"
@@ -24,6 +24,7 @@ class UserMixin:
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(254))
     email_key: Mapped[str] = mapped_column(String(320), unique=True)
+    name: Mapped[str | None] = mapped_column(String(200))
     role: Mapped[str] = mapped_column(String(32))
     is_active: Mapped[bool] = mapped_column(default=True)
     email_verified: Mapped[bool] = mapped_column(default=False)
@@ -41,7 +42,7 @@ class _OwnedByUser:
 
 
 class AuthSessionMixin(_OwnedByUser):
-    """A login and the family of refresh tokens that it began; see `hardpoint.auth.sessions` for the columns' use."""
+    """A login, and the family of refresh tokens that it began; `hardpoint.auth.refresh` says what the secret is for."""
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     secret: Mapped[bytes] = mapped_column(LargeBinary(32))

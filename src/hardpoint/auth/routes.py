@@ -1,17 +1,22 @@
 """The routes of auth, thin over `Auth`."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from hardpoint.auth.core import WS_TICKET_SECONDS, Auth, Client
 from hardpoint.auth.dependencies import (
+    Credentials,
     Principal,
+    allowed_origins,
     client,
     cookie_name,
+    credentials,
     current_principal,
     get_auth,
+    optional_principal,
 )
 from hardpoint.auth.schemas import (
     ApiKeyOut,
@@ -36,6 +41,7 @@ from hardpoint.errors import (
     RateLimited,
     ServiceUnavailable,
     TokenReused,
+    Unauthorized,
     ValidationFailed,
     responses,
 )
@@ -49,6 +55,28 @@ ClientOf = Annotated[Client, Depends(client)]
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _JWKS_MAX_AGE_SECONDS = 300
+
+
+async def session_to_end(
+    connection: HTTPConnection,
+    sent: Annotated[Credentials, Depends(credentials)],
+    auth: AuthService,
+    session: Session,
+    origins: Annotated[Collection[str], Depends(allowed_origins)],
+    body: RefreshTokenIn | None = None,
+) -> str | None:
+    """The session that a logout ends: of the refresh token in the body or, without one, of who asks.
+
+    Raises:
+        Unauthorized: There is neither.
+    """
+    if body is not None:
+        return await auth.session_of_refresh_token(session, body.refresh_token)
+    principal = await optional_principal(connection, sent, auth, session, origins)
+    if principal is None:
+        raise Unauthorized
+    return principal.session.id
+
 
 _auth = APIRouter(prefix="/auth", tags=["auth"], route_class=StrictJSONRoute)
 
@@ -114,15 +142,22 @@ async def refresh(sent: RefreshTokenIn, auth: AuthService, session: Session, res
     return TokenPairOut.model_validate(pair, from_attributes=True)
 
 
-@_auth.post("/logout", status_code=204, summary="Log out", responses=responses(InvalidToken, Forbidden))
+@_auth.post(
+    "/logout", status_code=204, summary="Log out", responses=responses(InvalidToken, Forbidden, ValidationFailed)
+)
 async def logout(
     request: Request,
-    principal: CurrentPrincipal,
+    session_id: Annotated[str | None, Depends(session_to_end)],
     auth: AuthService,
     session: Session,
 ) -> Response:
-    """Ends the session of the token or cookie; it stops working with the next request."""
-    await auth.log_out(session, principal.session.id)
+    """Ends the session of the token or cookie; it stops working with the next request.
+
+    With a refresh token in the body no other credential is needed, so that a client whose access token has expired can
+    log out. As in RFC 7009, section 2.2, a refresh token that is good no more is no error.
+    """
+    if session_id is not None:
+        await auth.log_out(session, session_id)
     response = Response(status_code=204)
     if cookie_name(request) in request.cookies:
         _set_cookie(request, response, "", max_age=0)
@@ -230,7 +265,7 @@ def api_keys_router(*, guard: Any) -> APIRouter:
     @router.post("", status_code=201, summary="Make an API key")
     async def create_api_key(new: NewApiKey, auth: AuthService, session: Session, response: Response) -> NewApiKeyOut:
         """The answer has the key's text, this once."""
-        key, text = await auth.new_api_key(session, name=new.name, scopes=new.scopes, expires_at=new.expires_at)
+        key, text = await auth.api_keys.create(session, name=new.name, scopes=new.scopes, expires_at=new.expires_at)
         response.headers.update(_NO_STORE)
         return NewApiKeyOut.model_validate({**ApiKeyOut.model_validate(key).model_dump(), "key": text})
 
@@ -245,7 +280,7 @@ def api_keys_router(*, guard: Any) -> APIRouter:
         key_id: Annotated[int, Path(ge=1, le=2**63 - 1)], auth: AuthService, session: Session
     ) -> None:
         """It stops working with the next request."""
-        await auth.revoke_api_key(session, key_id)
+        await auth.api_keys.revoke(session, key_id)
 
     return router
 

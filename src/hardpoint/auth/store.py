@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase
 
 from hardpoint.auth.email import email_key
 from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, OneTimeTokenMixin, UserMixin
@@ -25,6 +26,21 @@ class AuthModels(Generic[U]):
     session: type[AuthSessionMixin]
     token: type[OneTimeTokenMixin]
     api_key: type[ApiKeyMixin]
+
+    @classmethod
+    def beside(cls, user: type[U]) -> "AuthModels[U]":
+        """The user's model, and plain models for the rest on its declarative base; once for each base.
+
+        Their tables are `auth_sessions`, `auth_tokens` and `api_keys`.
+        """
+        base = next(parent for parent in user.__mro__ if DeclarativeBase in parent.__bases__)
+        owned = {"__user_table__": user.__tablename__}  # type: ignore[attr-defined] # SQLAlchemy's, on the mapped class.
+        return cls(
+            user,
+            type("AuthSession", (AuthSessionMixin, base), {"__tablename__": "auth_sessions", **owned}),
+            type("AuthToken", (OneTimeTokenMixin, base), {"__tablename__": "auth_tokens", **owned}),
+            type("ApiKey", (ApiKeyMixin, base), {"__tablename__": "api_keys"}),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ import uvicorn
 from hardpoint import __version__
 from hardpoint.cli.group import fail
 from hardpoint.cli.loading import REFERENCE_APP, settings_or_exit
-from hardpoint.log import configure_logging
+from hardpoint.log import configure_logging, get_logger
 from hardpoint.settings import ENV_PREFIX, Settings
 
 __all__ = ["command"]
+
+logger = get_logger("hardpoint.cli")
 
 # Requests in flight are waited for by our own drain; this bounds what uvicorn waits for after it, such as streams.
 _SHUTDOWN_SECONDS: Final = 10
@@ -37,12 +39,14 @@ def command(app: str | None, host: str, port: int, workers: int, reload: bool) -
         os.environ[f"{ENV_PREFIX}PUBLIC_URL"] = (
             f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}"
         )
-    os.environ[f"{ENV_PREFIX}WORKERS"] = str(workers)
     if app is None:
         settings = settings_or_exit()
         asyncio.run(_prepare_database(settings))
         _print_welcome(settings)
     configure_logging(settings.log_format)
+    if app is None and workers > 1 and settings.redis_url is None:
+        # Each process counts for itself, so that a client may get `workers` times the limit.
+        logger.warning("limits_are_per_process", workers=workers, remedy=f"set {ENV_PREFIX}REDIS_URL")
     uvicorn.run(
         app or REFERENCE_APP,
         factory=app is None,

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
 from fastapi import Depends
-from sqlalchemy import URL, text
+from sqlalchemy import URL, MetaData, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -58,6 +58,11 @@ class Database:
         with TranslatedErrors():
             async with self.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
+
+    async def create_tables(self, metadata: MetaData) -> None:
+        """Create the tables that are not there yet. For tests and first steps; migrations change what is there."""
+        async with self.engine.begin() as connection:
+            await connection.run_sync(metadata.create_all)
 
 
 class TranslatedErrors:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from pydantic_core import to_json
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -103,8 +104,9 @@ def error_response(scope: Scope, error: HTTPException, *, extra: Mapping[str, An
         )
     else:
         body = ErrorEnvelope(detail=detail, code=code, request_id=request_id, field_errors=field_errors)
-    model = body if extra is None else body.model_copy(update=dict(extra))
-    content = model.model_dump_json(exclude=None if field_errors is not None else {"field_errors"}, warnings=False)
+    facts = body.model_dump(mode="json", exclude=None if field_errors is not None else {"field_errors"})
+    # An extra member never hides one that the standard gives a meaning.
+    content = to_json({**(extra or {}), **facts})
     # Caches must not keep what one client did wrong for another.
     headers.setdefault("Cache-Control", "no-store")
     return Response(

@@ -1,7 +1,7 @@
 """What a service opens when it starts: named, typed, ordered, and closed in reverse whatever happens."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Generic, TypeVar, cast
 
 from starlette.requests import HTTPConnection
@@ -68,6 +68,11 @@ class Resource(Generic[T]):
         self.check_timeout_seconds = check_timeout_seconds
         self.close_timeout_seconds = close_timeout_seconds
         self.required = required
+
+    @classmethod
+    def constant(cls, name: str, value: T) -> "Resource[T]":
+        """A resource whose value is there already and needs no closing."""
+        return cls(name, lambda _: nullcontext(value))
 
     async def __call__(self, connection: HTTPConnection) -> T:
         """The open value, for the request or WebSocket of `connection`."""

@@ -6,6 +6,7 @@ from hardpoint import __version__
 from hardpoint.auth import api_keys_router, auth_router, jwks_router
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import health_router
+from hardpoint.openapi import docs_router
 from hardpoint.service.access import require_role
 from hardpoint.service.comments.routes import router as comments_router
 from hardpoint.service.posts.routes import router as posts_router
@@ -30,6 +31,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         middleware=make_stack(settings),
         openapi_url="/openapi.json" if settings.shows_docs else None,
+        docs_url=None,
+        redoc_url=None,
         # A redirect for a slash would answer a typo with a 307 that no other layer sees.
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
@@ -42,4 +45,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(posts_router)
     app.include_router(comments_router)
     app.include_router(api_keys_router(guard=Depends(require_role("admin"))))
+    if settings.shows_docs:
+        app.include_router(docs_router(title="hardpoint"))
     return app

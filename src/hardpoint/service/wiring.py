@@ -4,9 +4,9 @@ Everything here is made from settings; nothing is made when the module is import
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.middleware import Middleware
@@ -45,8 +45,6 @@ from hardpoint.service.users.models import AUTH_MODELS, User
 from hardpoint.settings import Settings
 
 __all__ = ["make_auth", "make_lifespan", "make_stack", "migrations", "open_engine"]
-
-T = TypeVar("T")
 
 _REQUEST_SECONDS: Final = 30
 _MAIL_SECONDS: Final = 0.5
@@ -105,9 +103,9 @@ def make_lifespan(settings: Settings) -> Lifespan:
         lambda _: open_database(settings.resolved_database_url),
         check=Database.ping,
     )
-    limiter = _plain("limiter", MemoryLimiter())
-    auth: Resource[Auth[User]] = Resource("auth", lambda opened: _just(make_auth(settings, opened[limiter])))
-    mailer: Resource[Mailer] = Resource("mailer", lambda _: _just(_make_mailer(settings)))
+    limiter = Resource.constant("limiter", MemoryLimiter())
+    auth: Resource[Auth[User]] = Resource("auth", lambda opened: nullcontext(make_auth(settings, opened[limiter])))
+    mailer: Resource[Mailer] = Resource("mailer", lambda _: nullcontext(_make_mailer(settings)))
 
     async def deliver(opened: Opened) -> None:
         await deliver_due(opened[database], opened[mailer])
@@ -124,21 +122,12 @@ def make_lifespan(settings: Settings) -> Lifespan:
         Resource("http_client", lambda _: open_http_client()),
         limiter,
         auth,
-        _plain("cursor_signer", CursorSigner(derive(load_secret(settings), "cursors"))),
-        _plain("allowed_origins", frozenset({*settings.cors_origins, settings.resolved_public_url})),
+        Resource.constant("cursor_signer", CursorSigner(derive(load_secret(settings), "cursors"))),
+        Resource.constant("allowed_origins", frozenset({*settings.cors_origins, settings.resolved_public_url})),
         mailer,
         periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS, at_start=True),
         periodic("clean_up", clean_up, every_seconds=_CLEAN_UP_SECONDS),
     )
-
-
-def _plain(name: str, value: T) -> Resource[T]:
-    return Resource(name, lambda _: _just(value))
-
-
-@asynccontextmanager
-async def _just(value: T) -> AsyncIterator[T]:
-    yield value
 
 
 def _make_mailer(settings: Settings) -> Mailer:

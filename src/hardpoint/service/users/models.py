@@ -1,8 +1,5 @@
 """The tables of users and of what authenticates them."""
 
-from sqlalchemy import String
-from sqlalchemy.orm import Mapped, mapped_column
-
 from hardpoint.auth import ApiKeyMixin, AuthModels, AuthSessionMixin, OneTimeTokenMixin, UserMixin
 from hardpoint.service.base import Base
 
@@ -13,8 +10,6 @@ class User(UserMixin, Base):
     """Somebody with an account."""
 
     __tablename__ = "users"
-
-    name: Mapped[str | None] = mapped_column(String(200))
 
 
 class AuthSession(AuthSessionMixin, Base):

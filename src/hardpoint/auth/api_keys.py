@@ -1,0 +1,89 @@
+"""API keys: for programs, which are no users; shown once, stored as a digest, limited to scopes."""
+
+import hmac
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hardpoint.auth.models import ApiKeyMixin
+from hardpoint.auth.store import AuthStore
+from hardpoint.errors import InvalidApiKey, NotFound
+from hardpoint.log import get_logger
+
+__all__ = ["ApiKeys", "digest"]
+
+logger = get_logger("hardpoint.auth")
+
+_PREFIX: Final = "hp"
+_MAX_ID_DIGITS: Final = 18
+_LAST_USED_RESOLUTION: Final = timedelta(minutes=1)
+
+
+class ApiKeys:
+    """Makes, recognises and revokes API keys; an `Auth` has one as `auth.api_keys`.
+
+    Args:
+        store: Auth's queries on a database session.
+        now: The time, aware, in UTC.
+    """
+
+    def __init__(self, store: Callable[[AsyncSession], AuthStore[Any]], now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+
+    async def create(
+        self, session: AsyncSession, *, name: str, scopes: list[str], expires_at: datetime | None = None
+    ) -> tuple[ApiKeyMixin, str]:
+        """A new API key, and its text `hp_<id>_<secret>`, which is shown this once."""
+        secret = secrets.token_urlsafe(32)
+        key = await self._store(session).add_api_key(
+            name=name,
+            digest=digest(secret),
+            scopes=scopes,
+            created_at=self._now(),
+            expires_at=expires_at,
+        )
+        logger.info("api_key_created", key_id=key.id)
+        return key, f"{_PREFIX}_{key.id}_{secret}"
+
+    async def authenticate(self, session: AsyncSession, text: str) -> ApiKeyMixin:
+        """The living API key with this text.
+
+        Raises:
+            InvalidApiKey: It is unknown, wrong, revoked or expired.
+        """
+        prefix, _, rest = text.partition("_")
+        digits, _, secret = rest.partition("_")
+        if prefix != _PREFIX or not (digits.isascii() and digits.isdigit()) or len(digits) > _MAX_ID_DIGITS:
+            raise InvalidApiKey
+        key, now = await self._store(session).api_key_by_id(int(digits)), self._now()
+        # A digest of 32 random bytes needs no slow hash, and bytes compare in constant time whatever they hold.
+        if key is None or not hmac.compare_digest(digest(secret), key.digest):
+            raise InvalidApiKey
+        if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
+            raise InvalidApiKey
+        if key.last_used_at is None or now - key.last_used_at >= _LAST_USED_RESOLUTION:
+            key.last_used_at = now
+            logger.info("api_key_used", key_id=key.id)
+        return key
+
+    async def revoke(self, session: AsyncSession, key_id: int) -> None:
+        """End an API key.
+
+        Raises:
+            NotFound: There is no such living key.
+        """
+        key = await self._store(session).api_key_by_id(key_id)
+        if key is None or key.revoked_at is not None:
+            raise NotFound
+        key.revoked_at = self._now()
+        logger.info("api_key_revoked", key_id=key_id)
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a random token: SHA-256, which needs no salt for 256 random bits."""
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
