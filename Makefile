@@ -23,6 +23,7 @@ format: $(INSTALLED)  ## Apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
 
 bench: $(INSTALLED)  ## The benchmarks, as ratios measured side by side
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 pins: $(INSTALLED)  ## Refresh requirements.txt from pyproject.toml

@@ -25,8 +25,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+from support.servers import ValkeyServer  # noqa: E402 - the tests' servers, found by the line above.
+
 GROUPS = {
     "stack": ["bare", "request_id", "access_log", "security_headers", "cors", "errors", "stack"],
+    "limits": [
+        "bare",
+        *(
+            f"limits.{library}_{store}"
+            for store in ("memory", "valkey")
+            for library in ("hardpoint", "limits", "fastapi_limiter", "slowapi")
+        ),
+    ],
 }
 
 
@@ -41,7 +53,8 @@ def free_port() -> int:
 def serving(variant: str, core: int) -> Iterator[str]:
     """The variant's URL, served by one process on one core."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "--factory", f"apps:{variant}"]
+    module, _, factory = f"apps.{variant}".rpartition(".")
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "--factory", f"{module}:{factory}"]
     command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
     if shutil.which("taskset"):
         command = ["taskset", "-c", str(core), *command]
@@ -97,7 +110,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("The benchmarks load the servers with wrk, which is not installed (Debian: apt install wrk)")
-    report = {}
+    with ValkeyServer.started() as valkey:
+        os.environ["BENCHMARK_REDIS_URL"] = valkey.url.replace("valkey://", "redis://")
+        report = compare(arguments)
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    (results / "latest.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, object]:
+    report: dict[str, object] = {}
     for group in arguments.group or list(GROUPS):
         rates = measure(
             GROUPS[group],
@@ -112,9 +134,7 @@ def main() -> None:
             ratio = statistics.median(value / base for value, base in zip(values, bare, strict=True))
             print(f"{variant:24} {statistics.median(values):12.0f} {ratio:9.2f}")
             report[f"{group}/{variant}"] = {"requests_per_second": values, "ratio": ratio}
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    (results / "latest.json").write_text(json.dumps(report, indent=2) + "\n")
+    return report
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.servers import PostgresServer
+from support.servers import PostgresServer, ValkeyServer
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,19 @@ def anyio_backend() -> str:
 def postgres_server() -> Iterator[PostgresServer]:
     with PostgresServer.started() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_of_the_run() -> Iterator[ValkeyServer]:
+    with ValkeyServer.started() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_of_the_run: ValkeyServer) -> ValkeyServer:
+    """A running Valkey, empty."""
+    valkey_of_the_run.command("FLUSHALL")
+    return valkey_of_the_run
 
 
 @pytest.fixture

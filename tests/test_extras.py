@@ -22,6 +22,8 @@ PARTS = {
     "hardpoint.lifespan": [],
     "hardpoint.lifespan.http_client": ["http"],
     "hardpoint.ratelimit": [],
+    "hardpoint.ratelimit.valkey": ["redis"],
+    "hardpoint.valkey": ["redis"],
     "hardpoint.mail": [],
     "hardpoint.openapi": [],
     "hardpoint.mail.smtp": ["smtp"],

@@ -14,6 +14,7 @@ FLOORS: dict[str, int] = {
     "errors": 1,
     "log": 1,
     "settings": 1,
+    "valkey": 1,
     "db": 2,
     "lifespan": 2,
     "mail": 2,

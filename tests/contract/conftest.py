@@ -1,4 +1,4 @@
-"""One running service for the whole suite, on SQLite and on PostgreSQL, and the people who use it."""
+"""One running service for the whole suite, on SQLite and on PostgreSQL with Valkey, and the people who use it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,6 +23,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "postgresql":
         server = request.getfixturevalue("postgres_server")
         settings["database_url"] = server.create_database()
+        settings["redis_url"] = request.getfixturevalue("valkey_of_the_run").url
         done = run_cli("db", "upgrade", cwd=folder, **settings)
         assert done.returncode == 0, done.stderr
     with Service.started(folder, **settings) as running:

@@ -33,7 +33,7 @@ from hardpoint.middleware import (
     check_order,
 )
 from hardpoint.middleware.stack import _ROLES, _RULES
-from hardpoint.ratelimit import MemoryLimiter, Rate, RateLimitMiddleware
+from hardpoint.ratelimit import MemoryLimiter, Rate, RateLimit, RateLimitMiddleware
 from support.asgi import call, client_of, http_scope, logged
 from support.servers import running_app
 
@@ -48,7 +48,7 @@ PARTS = {
     "CORS": Middleware(CORSMiddleware, allow_origins=[ORIGIN], allow_credentials=True),
     "errors": Middleware(ErrorsMiddleware),
     "time limit": Middleware(TimeLimitMiddleware, seconds=10),
-    "rate limit": Middleware(RateLimitMiddleware, rate=Rate(3, 60), limiter=MemoryLimiter()),
+    "rate limit": Middleware(RateLimitMiddleware, limits=[RateLimit(Rate(3, 60))], limiter=MemoryLimiter()),
     "body limit": Middleware(BodyLimitMiddleware, max_bytes=1000),
 }
 
@@ -195,7 +195,7 @@ async def test_what_a_dependency_sets_is_in_the_route_and_in_the_log() -> None:
 
 
 async def test_a_429_carries_every_header_and_tells_when_to_come_back() -> None:
-    limited = Middleware(RateLimitMiddleware, rate=Rate(2, 60), limiter=MemoryLimiter())
+    limited = Middleware(RateLimitMiddleware, limits=[RateLimit(Rate(2, 60))], limiter=MemoryLimiter())
     stack = Stack(*(limited if role == "rate limit" else part for role, part in PARTS.items()))
     async with client_of(application(stack), headers={"Origin": ORIGIN}) as client:
         answers = [await client.get("/ok") for _ in range(3)]

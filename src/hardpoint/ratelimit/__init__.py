@@ -1,18 +1,33 @@
-"""Rate limits by the generic cell rate algorithm: on the whole service, and on failed logins."""
+"""Rate limits by the generic cell rate algorithm: on a service, a route, a socket's messages, and on failed logins.
 
-from hardpoint.ratelimit.keys import address_key
+`hardpoint.ratelimit.valkey` is imported by its own name, because it needs the extra `redis`.
+"""
+
+from hardpoint.ratelimit.keys import Key, address_key, by_address, by_address_and_route, by_nothing, by_route
+from hardpoint.ratelimit.limit import RateLimit, RateLimits, get_limiter
 from hardpoint.ratelimit.login import FailureLimiter
 from hardpoint.ratelimit.memory import MemoryLimiter
 from hardpoint.ratelimit.middleware import RateLimitMiddleware
 from hardpoint.ratelimit.rate import Charge, Decision, Limiter, Rate
+from hardpoint.ratelimit.resilient import ResilientLimiter, open_resilient_limiter
 
 __all__ = [
     "Charge",
     "Decision",
     "FailureLimiter",
+    "Key",
     "Limiter",
     "MemoryLimiter",
     "Rate",
+    "RateLimit",
     "RateLimitMiddleware",
+    "RateLimits",
+    "ResilientLimiter",
     "address_key",
+    "by_address",
+    "by_address_and_route",
+    "by_nothing",
+    "by_route",
+    "get_limiter",
+    "open_resilient_limiter",
 ]

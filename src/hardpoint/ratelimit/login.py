@@ -5,6 +5,7 @@ from dataclasses import replace
 from hardpoint.errors import RateLimited
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.headers import limit_headers
+from hardpoint.ratelimit.keys import address_key
 from hardpoint.ratelimit.rate import Charge, Limiter, Rate, whole_seconds
 
 __all__ = ["FailureLimiter"]
@@ -50,7 +51,7 @@ class FailureLimiter:
         await self._limiter.reset(self._by_account(account))
 
     def _by_address(self, address: str, cost: int = 1) -> Charge:
-        return Charge(self._rate, f"login address:{address}", cost)
+        return Charge(self._rate, f"address:{address_key(address)}", cost)
 
     def _by_account(self, account: str) -> Charge:
-        return Charge(self._rate, f"login account:{account}")
+        return Charge(self._rate, f"account:{account}")

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from hardpoint.clock import Clock, monotonic_clock
-from hardpoint.ratelimit.rate import Charge, Decision, decide
+from hardpoint.ratelimit.rate import Charge, Decision, judge
 
 __all__ = ["MemoryLimiter"]
 
@@ -11,11 +11,11 @@ __all__ = ["MemoryLimiter"]
 class MemoryLimiter:
     """A `Limiter` in memory.
 
-    When there are more keys than `max_keys`, those that were used longest ago are forgotten, which can only be to a
+    When there are more keys than `max_keys`, those that were charged longest ago are forgotten, which can only be to a
     client's advantage, and only under an attack with as many keys.
 
     Args:
-        max_keys: The most buckets; each takes about 200 bytes.
+        max_keys: The most buckets; each takes about 300 bytes.
         clock: A monotonic clock, in seconds.
     """
 
@@ -24,43 +24,45 @@ class MemoryLimiter:
             raise ValueError("max_keys must be at least 1")
         self._max_keys = max_keys
         self._clock = clock
-        self._full_at: OrderedDict[tuple[str, float, int, str], float] = OrderedDict()
+        # The moment at which a bucket is whole again, in its rate's units, and the same in microseconds.
+        self._full_at: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._full_at)
 
     async def hit(self, *charges: Charge) -> Decision:
         """Charge all of `charges` when all are allowed, and none otherwise."""
-        now = self._clock()
-        results = [decide(charge, self._full_at.get(_bucket(charge), 0.0), now) for charge in charges]
-        decisions = [decision for _, decision in results]
-        refused = [decision for decision in decisions if not decision.allowed]
-        if refused:
-            return max(refused, key=lambda decision: decision.retry_after_seconds)
-        for charge, (full_at, _) in zip(charges, results, strict=True):
-            if charge.cost:
-                bucket = _bucket(charge)
-                self._full_at[bucket] = full_at
-                self._full_at.move_to_end(bucket)
+        now = int(self._clock() * 1_000_000)
+        debts = [self._debt(charge, now) for charge in charges]
+        decision = judge(charges, debts)
+        if decision.allowed:
+            for charge, debt in zip(charges, debts, strict=True):
+                if charge.cost:
+                    self._set(charge, max(0, debt + charge.amount), now)
         self._forget(now)
-        return min(decisions, key=lambda decision: decision.remaining)
+        return decision
 
     async def reset(self, *charges: Charge) -> None:
         """Forget their buckets."""
         for charge in charges:
-            self._full_at.pop(_bucket(charge), None)
+            self._full_at.pop((charge.rate.bucket, charge.key), None)
 
-    def _forget(self, now: float) -> None:
+    def _debt(self, charge: Charge, now: int) -> int:
+        full_at, _ = self._full_at.get((charge.rate.bucket, charge.key), (0, 0))
+        return max(0, full_at - now * charge.rate.scale)
+
+    def _set(self, charge: Charge, debt: int, now: int) -> None:
+        bucket = (charge.rate.bucket, charge.key)
+        scale = charge.rate.scale
+        self._full_at[bucket] = (now * scale + debt, now - -debt // scale)
+        self._full_at.move_to_end(bucket)
+
+    def _forget(self, now: int) -> None:
         # Two of the oldest a call: whole buckets go without ever walking through all, however many there are.
         for _ in range(2):
             if not self._full_at:
                 return
-            oldest = next(iter(self._full_at))
-            if self._full_at[oldest] > now and len(self._full_at) <= self._max_keys:
+            oldest, (_, whole_at) = next(iter(self._full_at.items()))
+            if whole_at > now and len(self._full_at) <= self._max_keys:
                 return
             del self._full_at[oldest]
-
-
-def _bucket(charge: Charge) -> tuple[str, float, int, str]:
-    rate = charge.rate
-    return (rate.name, rate.interval_seconds, rate.burst, charge.key)

@@ -1,51 +1,51 @@
-"""A limit on the whole service."""
+"""Limits on the whole service."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hardpoint.errors import RateLimited, error_response
-from hardpoint.log import get_logger
+from hardpoint.errors import error_response
 from hardpoint.ratelimit.headers import limit_headers
-from hardpoint.ratelimit.keys import address_key
-from hardpoint.ratelimit.rate import Charge, Limiter, Rate, whole_seconds
+from hardpoint.ratelimit.limit import RateLimit, refusal
+from hardpoint.ratelimit.rate import Limiter
 
 __all__ = ["RateLimitMiddleware"]
-
-logger = get_logger("hardpoint.ratelimit")
 
 _PREFLIGHT_HEADER: Final = b"access-control-request-method"
 
 
 class RateLimitMiddleware:
-    """Answer 429 (RFC 6585, section 4) to a client over `rate`, before its body is read and before any work for it.
+    """Answer 429 (RFC 6585, section 4) to a client over a limit, before its body is read and before any work for it.
 
     Every limited response says what is left. Preflights and `exempt_paths` are never charged; WebSockets pass.
 
     Args:
         app: The application inside.
-        rate: The rate for each key.
+        limits: One or more, charged together: all when all allow it, and none otherwise. Their keys may need the
+            connection alone; those that need the user or the route are dependencies.
         limiter: Where the buckets are; by default what the lifespan's state holds as `limiter`. Without either, every
             request passes.
-        key: Who is limited together; the client's address by default.
         exempt_paths: Paths that are not limited, such as health checks.
+
+    Raises:
+        ValueError: There is no limit, or a key needs more than the connection.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        rate: Rate,
+        limits: Collection[RateLimit],
         limiter: Limiter | None = None,
-        key: Callable[[Scope], str] = address_key,
         exempt_paths: Collection[str] = (),
     ) -> None:
+        if not limits or not all(limit.needs_connection_only for limit in limits):
+            raise ValueError("A middleware needs at least one limit, each with a key that needs the connection alone")
         self.app = app
-        self._rate = rate
+        self._limits = tuple(limits)
         self._limiter = limiter
-        self._key = key
         self._exempt_paths = frozenset(exempt_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,23 +53,19 @@ class RateLimitMiddleware:
         if limiter is None:
             await self.app(scope, receive, send)
             return
-        key = self._key(scope)
-        decision = await limiter.hit(Charge(self._rate, key))
-        headers = limit_headers(decision)
+        connection = HTTPConnection(scope)
+        decision = await limiter.hit(*[limit.charge(await limit.key_of(connection)) for limit in self._limits])
         if not decision.allowed:
-            logger.info("rate_limited", path=scope["path"], policy=self._rate.name)
-            retry = whole_seconds(decision.retry_after_seconds)
-            error = RateLimited(retry_after_seconds=retry, headers=headers)
-            await error_response(scope, error)(scope, receive, send)
+            await error_response(scope, refusal(connection, decision))(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                response_headers = MutableHeaders(raw=list(message.get("headers", ())))
-                # What a limit further in has said is tighter.
-                for name, value in headers.items():
-                    response_headers.setdefault(name, value)
-                message["headers"] = response_headers.raw
+                headers = message.get("headers", ())
+                # What a limit further in has said is tighter, and stays.
+                if not any(name == b"ratelimit" for name, _ in headers):
+                    own = limit_headers(decision).items()
+                    message["headers"] = [*headers, *((name.encode(), value.encode()) for name, value in own)]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

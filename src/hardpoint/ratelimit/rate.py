@@ -1,23 +1,28 @@
 """How much of what is allowed, and the generic cell rate algorithm that decides it."""
 
 import re
-from dataclasses import dataclass
-from math import ceil
-from typing import Final, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil, gcd
+from typing import Final, NamedTuple, Protocol
 
-__all__ = ["Charge", "Decision", "Limiter", "Rate", "decide"]
+__all__ = ["Charge", "Decision", "Limiter", "Rate", "judge", "whole_seconds"]
 
 _PERIODS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _SYNTAX: Final = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
+_MICROSECONDS: Final = 1_000_000
+# Up to here a double, which is what Lua counts with, is exact.
+_MAX_EXACT: Final = 2**53
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rate:
     """So many in each period, as a steady flow with room for a burst.
 
     Attributes:
         limit: How many in a period; 1 or more.
-        period_seconds: The period.
+        period_seconds: The period, in whole microseconds.
         burst: How many at once after a pause; the whole limit by default.
         name: What the `RateLimit` header calls the policy.
     """
@@ -26,12 +31,25 @@ class Rate:
     period_seconds: float
     burst: int = 0
     name: str = "default"
+    step: int = field(init=False, repr=False, compare=False)
+    """What one costs, in units of 1/`scale` microseconds: whole numbers, so that nothing is ever rounded."""
+    scale: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.limit < 1 or self.period_seconds <= 0 or self.burst < 0:
+        period = round(self.period_seconds * _MICROSECONDS)
+        if self.limit < 1 or period < 1 or self.burst < 0:
             raise ValueError("A rate needs a limit of at least 1, a period of more than 0 and no negative burst")
         if not self.burst:
             object.__setattr__(self, "burst", self.limit)
+        common = gcd(period, self.limit)
+        object.__setattr__(self, "step", period // common)
+        object.__setattr__(self, "scale", self.limit // common)
+        if self.capacity + self.step > _MAX_EXACT:
+            raise ValueError(
+                f"{self.limit} in {self.period_seconds:g} s with a burst of {self.burst} cannot be counted"
+            )
+        if not self.name or not self.name.isascii() or not self.name.isprintable() or '"' in self.name:
+            raise ValueError("A rate's name goes into a header: printable ASCII without quotes")
 
     @classmethod
     def parse(cls, text: str, *, burst: int = 0, name: str = "default") -> "Rate":
@@ -45,19 +63,32 @@ class Rate:
             raise ValueError(f"{text!r} is not a rate; write N/second, N/minute, N/hour or N/day")
         return cls(limit=int(match[1]), period_seconds=_PERIODS[match[2]], burst=burst, name=name)
 
-    @property
-    def interval_seconds(self) -> float:
-        """The time after which one more is allowed."""
-        return self.period_seconds / self.limit
+    @cached_property
+    def capacity(self) -> int:
+        """What a whole burst costs, in units of 1/`scale` microseconds."""
+        return self.step * self.burst
 
     @property
     def window_seconds(self) -> float:
         """The time in which a spent burst comes back whole."""
-        return self.interval_seconds * self.burst
+        return self.seconds(self.capacity)
+
+    @cached_property
+    def policy(self) -> str:
+        """The `RateLimit-Policy` header: the quota, and in how many seconds it comes back whole."""
+        return f'"{self.name}";q={self.burst};w={whole_seconds(self.window_seconds)}'
+
+    @cached_property
+    def bucket(self) -> str:
+        """What tells this rate's buckets from those of others."""
+        return f"{self.name}:{self.step}:{self.scale}:{self.burst}"
+
+    def seconds(self, units: int) -> float:
+        """Units of 1/`scale` microseconds in seconds."""
+        return units / self.scale / _MICROSECONDS
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """So much on one bucket.
 
     Attributes:
@@ -70,9 +101,13 @@ class Charge:
     key: str
     cost: int = 1
 
+    @property
+    def amount(self) -> int:
+        """The cost in the rate's units."""
+        return self.cost * self.rate.step
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+
+class Decision(NamedTuple):
     """Whether charges were allowed, told by the tightest of them.
 
     Attributes:
@@ -100,34 +135,42 @@ class Limiter(Protocol):
         """Forget their buckets."""
 
 
-def decide(charge: Charge, full_at: float, now: float) -> tuple[float, Decision]:
-    """The generic cell rate algorithm for one bucket (ITU-T I.371, annex A, the virtual scheduling form).
+def judge(charges: Sequence[Charge], debts: Sequence[int]) -> Decision:
+    """The generic cell rate algorithm (ITU-T I.371, annex A, in its leaky bucket form) for several buckets at once.
 
-    A bucket is one number: the moment at which it is whole again. A charge moves it on by its cost; it is allowed when
-    the bucket would be whole again within the time that a whole burst takes.
+    A bucket is one number, its debt: what has been charged and has not yet flowed off, which it does with `scale` units
+    in each microsecond. A charge is allowed when the debt stays within what a whole burst costs. All numbers are whole,
+    so every store comes to the same decision.
 
     Args:
-        charge: What is asked.
-        full_at: The bucket's number; anything up to `now` is a whole bucket.
-        now: The time.
+        charges: What is asked.
+        debts: The debt of each one's bucket now, before the charge.
 
     Returns:
-        The number after the charge, and the decision.
+        The decision; when it allows, each debt grows by its charge's amount and is never less than 0.
     """
-    rate = charge.rate
-    start = max(full_at, now)
-    after = start + charge.cost * rate.interval_seconds
-    excess = after - now - rate.window_seconds
-    # Rounding must not refuse the last of a burst.
-    allowed = excess <= rate.interval_seconds * 1e-6
-    counted = after if allowed else start
-    remaining = max(0, int((rate.window_seconds - (counted - now)) / rate.interval_seconds + 1e-6))
-    return counted, Decision(
+    allowed, tightest, wait, left = True, 0, 0.0, -1
+    for place, (charge, debt) in enumerate(zip(charges, debts, strict=True)):
+        rate = charge.rate
+        excess = debt + charge.amount - rate.capacity
+        if excess > 0 and charge.cost > 0:
+            allowed = False
+            if rate.seconds(excess) > wait:
+                tightest, wait = place, rate.seconds(excess)
+        elif allowed:
+            after = max(0, debt + charge.amount)
+            remaining = (rate.capacity - after) // rate.step
+            if left < 0 or remaining < left:
+                tightest, left = place, remaining
+    charge, debt = charges[tightest], debts[tightest]
+    if allowed:
+        debt = max(0, debt + charge.amount)
+    return Decision(
         allowed=allowed,
         charge=charge,
-        remaining=remaining,
-        retry_after_seconds=0.0 if allowed else excess,
-        reset_seconds=max(0.0, counted - now),
+        remaining=max(0, (charge.rate.capacity - debt) // charge.rate.step),
+        retry_after_seconds=wait,
+        reset_seconds=charge.rate.seconds(debt),
     )
 
 

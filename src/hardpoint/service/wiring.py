@@ -37,7 +37,16 @@ from hardpoint.middleware import (
     TimeLimitMiddleware,
     TimingMiddleware,
 )
-from hardpoint.ratelimit import FailureLimiter, Limiter, MemoryLimiter, Rate, RateLimitMiddleware
+from hardpoint.ratelimit import (
+    FailureLimiter,
+    Limiter,
+    MemoryLimiter,
+    Rate,
+    RateLimit,
+    RateLimitMiddleware,
+    open_resilient_limiter,
+)
+from hardpoint.ratelimit.valkey import open_valkey_limiter
 from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.secret import derive, load_secret
@@ -56,8 +65,8 @@ def make_stack(settings: Settings) -> Stack:
     """The middlewares, outermost first."""
     limited = []
     if settings.rate_limit != "off":
-        rate = Rate.parse(settings.rate_limit)
-        limited = [Middleware(RateLimitMiddleware, rate=rate, exempt_paths=HEALTH_PATHS)]
+        limits = [RateLimit(settings.rate_limit)]
+        limited = [Middleware(RateLimitMiddleware, limits=limits, exempt_paths=HEALTH_PATHS)]
     return Stack(
         Middleware(ClientAddressMiddleware, trusted=settings.trusted_proxies),
         Middleware(RequestIdMiddleware),
@@ -103,7 +112,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
         lambda _: open_database(settings.resolved_database_url),
         check=Database.ping,
     )
-    limiter = Resource.constant("limiter", MemoryLimiter())
+    limiter: Resource[Limiter] = Resource("limiter", lambda _: _open_limiter(settings))
     auth: Resource[Auth[User]] = Resource("auth", lambda opened: nullcontext(make_auth(settings, opened[limiter])))
     mailer: Resource[Mailer] = Resource("mailer", lambda _: nullcontext(_make_mailer(settings)))
 
@@ -128,6 +137,18 @@ def make_lifespan(settings: Settings) -> Lifespan:
         periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS, at_start=True),
         periodic("clean_up", clean_up, every_seconds=_CLEAN_UP_SECONDS),
     )
+
+
+@asynccontextmanager
+async def _open_limiter(settings: Settings) -> AsyncIterator[Limiter]:
+    if settings.redis_url is None:
+        yield MemoryLimiter()
+        return
+    async with (
+        open_valkey_limiter(settings.redis_url.get_secret_value()) as store,
+        open_resilient_limiter(store) as limiter,
+    ):
+        yield limiter
 
 
 def _make_mailer(settings: Settings) -> Mailer:

@@ -1,0 +1,110 @@
+"""One and the same limit, which is never reached, by each library as its own documentation shows it."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import limits as limits_library
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi_limiter.depends import RateLimiter
+from limits.aio.strategies import FixedWindowRateLimiter
+from pyrate_limiter import Limiter as PyrateLimiter
+from pyrate_limiter import Rate as PyrateRate
+from pyrate_limiter import RedisBucket
+from redis.asyncio import Redis
+from slowapi import Limiter as SlowLimiter
+from slowapi.middleware import SlowAPIASGIMiddleware
+from slowapi.util import get_remote_address
+from starlette.middleware import Middleware
+
+from hardpoint.lifespan import Lifespan, Resource
+from hardpoint.ratelimit import MemoryLimiter, RateLimit, RateLimitMiddleware, open_resilient_limiter
+from hardpoint.ratelimit.valkey import open_valkey_limiter
+
+RATE = 10_000_000
+REDIS_URL = os.environ.get("BENCHMARK_REDIS_URL", "")
+
+
+def with_route(app: FastAPI, *dependencies: Any) -> FastAPI:
+    @app.get("/item", dependencies=list(dependencies))
+    async def item() -> dict[str, Any]:
+        return {"id": 1, "name": "a thing", "price": 3.5}
+
+    return app
+
+
+def hardpoint_memory() -> FastAPI:
+    limiter = Middleware(RateLimitMiddleware, limits=[RateLimit(f"{RATE}/minute")], limiter=MemoryLimiter())
+    return with_route(FastAPI(openapi_url=None, middleware=[limiter]))
+
+
+@asynccontextmanager
+async def hardpoint_limiter() -> AsyncIterator[Any]:
+    async with open_valkey_limiter(REDIS_URL) as store, open_resilient_limiter(store) as limiter:
+        yield limiter
+        if limiter.breaker.outages:
+            raise RuntimeError("The store was away; the figures are of the fallback")
+
+
+def hardpoint_valkey() -> FastAPI:
+    lifespan = Lifespan(Resource("limiter", lambda _: hardpoint_limiter()))
+    middleware = [Middleware(RateLimitMiddleware, limits=[RateLimit(f"{RATE}/minute")])]
+    return with_route(FastAPI(openapi_url=None, lifespan=lifespan, middleware=middleware))
+
+
+def slowapi(storage: str) -> FastAPI:
+    app = FastAPI(openapi_url=None)
+    app.state.limiter = SlowLimiter(
+        key_func=get_remote_address, default_limits=[f"{RATE}/minute"], headers_enabled=True, storage_uri=storage
+    )
+    app.add_middleware(SlowAPIASGIMiddleware)
+    return with_route(app)
+
+
+def slowapi_memory() -> FastAPI:
+    return slowapi("memory://")
+
+
+def slowapi_valkey() -> FastAPI:
+    return slowapi(REDIS_URL)
+
+
+def fastapi_limiter_memory() -> FastAPI:
+    limiter = RateLimiter(limiter=PyrateLimiter(PyrateRate(RATE, 60_000)))
+    return with_route(FastAPI(openapi_url=None), Depends(limiter))
+
+
+def fastapi_limiter_valkey() -> FastAPI:
+    made: list[RateLimiter] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        client = Redis.from_url(REDIS_URL)
+        bucket = await RedisBucket.init([PyrateRate(RATE, 60_000)], client, "pyrate")
+        made.append(RateLimiter(limiter=PyrateLimiter(bucket)))
+        yield
+        await client.aclose()
+
+    async def limit(request: Request) -> None:
+        await made[0](request, None)  # type: ignore[arg-type] # Only its callback looks at the response.
+
+    return with_route(FastAPI(openapi_url=None, lifespan=lifespan), Depends(limit))
+
+
+def limits_with(storage: Any) -> FastAPI:
+    limiter, rate = FixedWindowRateLimiter(storage), limits_library.parse(f"{RATE}/minute")
+
+    async def limit(request: Request) -> None:
+        if not await limiter.hit(rate, get_remote_address(request)):
+            raise HTTPException(429)
+
+    return with_route(FastAPI(openapi_url=None), Depends(limit))
+
+
+def limits_memory() -> FastAPI:
+    return limits_with(limits_library.storage.storage_from_string("async+memory://"))
+
+
+def limits_valkey() -> FastAPI:
+    return limits_with(limits_library.storage.storage_from_string(f"async+{REDIS_URL}", implementation="redispy"))
