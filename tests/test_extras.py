@@ -22,6 +22,8 @@ PARTS = {
     "hardpoint.lifespan": [],
     "hardpoint.lifespan.http_client": ["http"],
     "hardpoint.ratelimit": [],
+    "hardpoint.broadcast": [],
+    "hardpoint.broadcast.valkey": ["redis"],
     "hardpoint.ratelimit.valkey": ["redis"],
     "hardpoint.valkey": ["redis"],
     "hardpoint.mail": [],

@@ -9,12 +9,14 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "hardpoint"
 
 FLOORS: dict[str, int] = {
+    "aio": 1,
     "clock": 1,
     "context": 1,
     "errors": 1,
     "log": 1,
     "settings": 1,
     "valkey": 1,
+    "broadcast": 2,
     "db": 2,
     "lifespan": 2,
     "mail": 2,

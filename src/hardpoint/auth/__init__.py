@@ -1,5 +1,6 @@
 """Accounts, sessions, tokens, roles, API keys over an application's own models, as plain dependencies and routers."""
 
+from hardpoint.auth.cache import PrincipalCache, open_principal_cache
 from hardpoint.auth.core import Auth, Client, TokenPair
 from hardpoint.auth.dependencies import (
     Credentials,
@@ -50,6 +51,7 @@ __all__ = [
     "PasswordHasher",
     "PasswordPolicy",
     "Principal",
+    "PrincipalCache",
     "Roles",
     "SessionAndUser",
     "TokenPair",
@@ -66,6 +68,7 @@ __all__ = [
     "email_key",
     "get_auth",
     "jwks_router",
+    "open_principal_cache",
     "optional_api_key",
     "optional_principal",
     "optional_user",

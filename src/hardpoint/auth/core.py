@@ -9,6 +9,7 @@ from typing import Final, Generic, Literal, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hardpoint.auth.api_keys import ApiKeys, digest
+from hardpoint.auth.cache import PrincipalCache
 from hardpoint.auth.email import email_key
 from hardpoint.auth.keys import Key, KeySet
 from hardpoint.auth.models import AuthSessionMixin, UserMixin
@@ -78,6 +79,7 @@ class Auth(Generic[U]):
             lost, or whose tabs refresh together, is not a thief. 0 is strict.
         verification_seconds: The life of a verification mail's token.
         reset_seconds: The life of a reset mail's token.
+        cache: Keeps who a token is of for a few seconds; without one, every request reads it.
         clock: Seconds since the epoch.
     """
 
@@ -98,6 +100,7 @@ class Auth(Generic[U]):
         grace_seconds: int = 10,
         verification_seconds: int = 86_400,
         reset_seconds: int = 3_600,
+        cache: PrincipalCache | None = None,
         clock: Clock = wall_clock,
     ) -> None:
         if notifier is None and require_verified_email:
@@ -121,6 +124,7 @@ class Auth(Generic[U]):
             "reset_password": timedelta(seconds=reset_seconds),
             "ws_ticket": timedelta(seconds=WS_TICKET_SECONDS),
         }
+        self._cache = cache
         self._clock = clock
         self.api_keys = ApiKeys(self.store, self.now)
 
@@ -198,6 +202,7 @@ class Auth(Generic[U]):
         """
         user = await self._take(session, token, "verify_email")
         user.email_verified = True
+        self.user_changed(session, user.id)
         logger.info("email_verified", user_id=user.id)
 
     async def forgot_password(self, session: AsyncSession, email: str) -> None:
@@ -249,10 +254,19 @@ class Auth(Generic[U]):
         """End every session of a user; for whoever disables or deletes one."""
         await self._end_sessions(self.store(session), user_id)
 
+    def user_changed(self, session: AsyncSession, user_id: int) -> None:
+        """Say that a user was changed or deleted: when `session` commits, every process acts on it.
+
+        For whoever changes a user's row; what `Auth` changes itself, it says itself.
+        """
+        if self._cache is not None:
+            self._cache.forget_after_commit(session, user_id)
+
     async def _end_sessions(self, store: AuthStore[U], user_id: int, but: str | None = None) -> None:
+        self.user_changed(store.session, user_id)
         ended = await store.revoke_sessions(user_id, now=self.now(), but=but)
         if ended:
-            logger.info("sessions_revoked", user_id=user_id, count=len(ended))
+            logger.info("sessions_revoked", user_id=user_id, count=ended)
 
     # Sessions
 
@@ -331,6 +345,7 @@ class Auth(Generic[U]):
         in_grace = now - found.session.rotated_at < self._grace
         if token.generation == found.session.generation - 1 and in_grace:
             return self.tokens_of(found.session)
+        self.user_changed(session, found.user.id)
         await store.revoke_session(token.session_id, now=now)
         # The exception rolls back what is not committed.
         await session.commit()
@@ -343,7 +358,12 @@ class Auth(Generic[U]):
         Raises:
             InvalidToken: The session is over, or the user is gone, disabled or another.
         """
-        found = await self._living(session, claims.session_id)
+        found = None if self._cache is None else self._cache.get(session, claims.session_id)
+        if found is None or not self._is_living(found):
+            changes = 0 if self._cache is None else self._cache.changes
+            found = await self._living(session, claims.session_id)
+            if found is not None and self._cache is not None:
+                self._cache.keep(found, read_at_change=changes)
         if found is None or found.user.id != claims.user_id:
             raise InvalidToken
         return found
@@ -362,7 +382,9 @@ class Auth(Generic[U]):
 
     async def log_out(self, session: AsyncSession, session_id: str) -> None:
         """End a session; its tokens and its cookie stop working with the next request, in every process."""
-        if await self.store(session).revoke_session(session_id, now=self.now()):
+        user_id = await self.store(session).revoke_session(session_id, now=self.now())
+        if user_id is not None:
+            self.user_changed(session, user_id)
             logger.info("session_revoked", session_id=session_id)
 
     async def session_of_refresh_token(self, session: AsyncSession, refresh_token: str) -> str | None:
@@ -379,16 +401,23 @@ class Auth(Generic[U]):
         Raises:
             NotFound: The user has no such living session.
         """
-        if not await self.store(session).revoke_session(session_id, now=self.now(), user_id=user_id):
+        if await self.store(session).revoke_session(session_id, now=self.now(), user_id=user_id) is None:
             raise NotFound
+        self.user_changed(session, user_id)
         logger.info("session_revoked", session_id=session_id)
 
     async def _living(self, session: AsyncSession, session_id: str) -> SessionAndUser[U] | None:
-        now = self.now()
-        found = await self.store(session).session_by_id(session_id, now=now, lifetime=self.lifetime)
-        if found is None or not found.user.is_active or now - found.session.last_seen_at >= self.idle:
-            return None
-        return found
+        found = await self.store(session).session_by_id(session_id)
+        return found if found is not None and self._is_living(found) else None
+
+    def _is_living(self, found: SessionAndUser[U]) -> bool:
+        now, auth_session = self.now(), found.session
+        return (
+            auth_session.revoked_at is None
+            and found.user.is_active
+            and now - auth_session.created_at < self.lifetime
+            and now - auth_session.last_seen_at < self.idle
+        )
 
     # Tokens that are good once
 

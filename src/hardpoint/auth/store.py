@@ -107,17 +107,13 @@ class AuthStore(Generic[U]):
         await self.session.flush()
         return auth_session
 
-    async def session_by_id(self, session_id: str, *, now: datetime, lifetime: timedelta) -> SessionAndUser[U] | None:
-        """The living session with its user, in one query: not revoked, and begun less than `lifetime` ago."""
+    async def session_by_id(self, session_id: str) -> SessionAndUser[U] | None:
+        """The session with its user, in one query, unless it is revoked."""
         models = self._models
         statement = (
             select(models.session, models.user)
             .join(models.user, models.user.id == models.session.user_id)
-            .where(
-                models.session.id == session_id,
-                models.session.revoked_at.is_(None),
-                models.session.created_at > now - lifetime,
-            )
+            .where(models.session.id == session_id, models.session.revoked_at.is_(None))
             # Another process may have changed either since this request began.
             .execution_options(populate_existing=True)
         )
@@ -138,21 +134,22 @@ class AuthStore(Generic[U]):
         )
         return (await self.session.execute(statement)).one_or_none() is not None
 
-    async def revoke_session(self, session_id: str, *, now: datetime, user_id: int | None = None) -> bool:
-        """End a session, of this user alone if one is given; false when there was no living one."""
-        return bool(await self._revoke(now, [self._models.session.id == session_id], user_id))
+    async def revoke_session(self, session_id: str, *, now: datetime, user_id: int | None = None) -> int | None:
+        """End a session, of this user alone if one is given; whose it was, or `None` when there was no living one."""
+        ended = await self._revoke(now, [self._models.session.id == session_id], user_id)
+        return ended[0] if ended else None
 
-    async def revoke_sessions(self, user_id: int, *, now: datetime, but: str | None = None) -> list[str]:
-        """End all sessions of a user, except the one `but`; the ids of those that ended."""
+    async def revoke_sessions(self, user_id: int, *, now: datetime, but: str | None = None) -> int:
+        """End all sessions of a user, except the one `but`; how many that were."""
         conditions = [] if but is None else [self._models.session.id != but]
-        return await self._revoke(now, conditions, user_id)
+        return len(await self._revoke(now, conditions, user_id))
 
-    async def _revoke(self, now: datetime, conditions: list[Any], user_id: int | None) -> list[str]:
+    async def _revoke(self, now: datetime, conditions: list[Any], user_id: int | None) -> list[int]:
         model = self._models.session
         statement = update(model).where(model.revoked_at.is_(None), *conditions).values(revoked_at=now)
         if user_id is not None:
             statement = statement.where(model.user_id == user_id)
-        return list((await self.session.scalars(statement.returning(model.id))).all())
+        return list((await self.session.scalars(statement.returning(model.user_id))).all())
 
     def living_sessions(self, user_id: int, *, now: datetime, lifetime: timedelta, idle: timedelta) -> Select[Any]:
         """A select of the user's living sessions, for a listing."""

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from hardpoint.aio import running
 from hardpoint.lifespan.resources import Opened, Resource
 from hardpoint.log import get_logger
 
@@ -49,12 +50,8 @@ def periodic(
 
     @asynccontextmanager
     async def open_schedule(opened: Opened) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(run_forever(opened), name=name)
-            try:
-                yield
-            finally:
-                task.cancel()
+        async with running(run_forever(opened), name=name):
+            yield
 
     return Resource(name, open_schedule)
 

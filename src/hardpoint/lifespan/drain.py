@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hardpoint.aio import running
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.lifespan.health import HEALTH_PATHS
 from hardpoint.log import get_logger
@@ -96,13 +97,9 @@ async def open_drain(*, delay_seconds: float = 0.5, grace_seconds: float = 20.0)
     thread, where Python allows no handlers (a test client), it is never started by a signal.
     """
     drain = Drain(delay_seconds=delay_seconds, grace_seconds=grace_seconds)
-    async with asyncio.TaskGroup() as group:
-        with _signals_chained(drain) as hand_over:
-            task = group.create_task(_leave(drain, hand_over))
-            try:
-                yield drain
-            finally:
-                task.cancel()
+    with _signals_chained(drain) as hand_over:
+        async with running(_leave(drain, hand_over)):
+            yield drain
 
 
 async def _leave(drain: Drain, hand_over: Callable[[], None]) -> None:

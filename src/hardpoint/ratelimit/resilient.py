@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
+from hardpoint.aio import running
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.memory import MemoryLimiter
@@ -128,9 +129,5 @@ async def open_resilient_limiter(store: StoredLimiter, *, max_keys: int = 100_00
         max_keys: The most buckets in memory.
     """
     breaker = Breaker(store.ping)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(breaker.run())
-        try:
-            yield ResilientLimiter(store, breaker, MemoryLimiter(max_keys=max_keys))
-        finally:
-            task.cancel()
+    async with running(breaker.run()):
+        yield ResilientLimiter(store, breaker, MemoryLimiter(max_keys=max_keys))

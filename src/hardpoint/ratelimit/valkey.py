@@ -9,6 +9,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from hardpoint.aio import running
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.ratelimit.rate import Charge, Decision, judge
 from hardpoint.valkey import make_client
@@ -189,11 +190,7 @@ async def open_valkey_limiter(
     )
     limiter = ValkeyLimiter(client, prefix=prefix, timeout_seconds=timeout_seconds)
     try:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(limiter.run())
-            try:
-                yield limiter
-            finally:
-                task.cancel()
+        async with running(limiter.run()):
+            yield limiter
     finally:
         await client.aclose()

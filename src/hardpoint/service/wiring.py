@@ -11,7 +11,18 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.middleware import Middleware
 
-from hardpoint.auth import AccessTokens, Auth, Key, KeySet, PasswordHasher, PasswordPolicy
+from hardpoint.auth import (
+    AccessTokens,
+    Auth,
+    Key,
+    KeySet,
+    PasswordHasher,
+    PasswordPolicy,
+    PrincipalCache,
+    open_principal_cache,
+)
+from hardpoint.broadcast import Broadcast, MemoryBroadcast
+from hardpoint.broadcast.valkey import open_valkey_broadcast
 from hardpoint.db import CursorSigner, Database, create_engine, open_database
 from hardpoint.db.migrations import Migrations
 from hardpoint.lifespan import (
@@ -82,7 +93,7 @@ def make_stack(settings: Settings) -> Stack:
     )
 
 
-def make_auth(settings: Settings, limiter: Limiter) -> Auth[User]:
+def make_auth(settings: Settings, limiter: Limiter, cache: PrincipalCache | None = None) -> Auth[User]:
     """Accounts and sessions over the service's models."""
     secret = load_secret(settings)
     issuer = settings.resolved_public_url
@@ -102,6 +113,7 @@ def make_auth(settings: Settings, limiter: Limiter) -> Auth[User]:
         limiter=None if rate == "off" else FailureLimiter(limiter, Rate.parse(rate)),
         require_verified_email=settings.email_verification == "required",
         idle_seconds=settings.refresh_token_ttl,
+        cache=cache,
     )
 
 
@@ -113,7 +125,10 @@ def make_lifespan(settings: Settings) -> Lifespan:
         check=Database.ping,
     )
     limiter: Resource[Limiter] = Resource("limiter", lambda _: _open_limiter(settings))
-    auth: Resource[Auth[User]] = Resource("auth", lambda opened: nullcontext(make_auth(settings, opened[limiter])))
+    broadcast: Resource[Broadcast] = Resource("broadcast", lambda _: _open_broadcast(settings))
+    auth: Resource[Auth[User]] = Resource(
+        "auth", lambda opened: _open_auth(settings, opened[limiter], opened[broadcast])
+    )
     mailer: Resource[Mailer] = Resource("mailer", lambda _: nullcontext(_make_mailer(settings)))
 
     async def deliver(opened: Opened) -> None:
@@ -130,6 +145,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
         database,
         Resource("http_client", lambda _: open_http_client()),
         limiter,
+        broadcast,
         auth,
         Resource.constant("cursor_signer", CursorSigner(derive(load_secret(settings), "cursors"))),
         Resource.constant("allowed_origins", frozenset({*settings.cors_origins, settings.resolved_public_url})),
@@ -149,6 +165,25 @@ async def _open_limiter(settings: Settings) -> AsyncIterator[Limiter]:
         open_resilient_limiter(store) as limiter,
     ):
         yield limiter
+
+
+@asynccontextmanager
+async def _open_broadcast(settings: Settings) -> AsyncIterator[Broadcast]:
+    if settings.redis_url is None:
+        yield MemoryBroadcast()
+        return
+    async with open_valkey_broadcast(settings.redis_url.get_secret_value()) as broadcast:
+        yield broadcast
+
+
+@asynccontextmanager
+async def _open_auth(settings: Settings, limiter: Limiter, broadcast: Broadcast) -> AsyncIterator[Auth[User]]:
+    if settings.redis_url is None:
+        # Nobody would tell this process of a logout in another one.
+        yield make_auth(settings, limiter)
+        return
+    async with open_principal_cache(broadcast) as cache:
+        yield make_auth(settings, limiter, cache)
 
 
 def _make_mailer(settings: Settings) -> Mailer:

@@ -38,7 +38,8 @@ class Users:
         Raises:
             NotFound: There is none.
         """
-        user = await self._session.get(User, user_id)
+        # As it is now, also when the one who asks is this user, whom a cache may have given.
+        user = await self._session.get(User, user_id, populate_existing=True)
         if user is None:
             raise NotFound
         return user
@@ -56,6 +57,7 @@ class Users:
             )
         if "name" in changes.model_fields_set:
             user.name = changes.name
+        self._auth.user_changed(self._session, user.id)
         return user
 
     async def change(self, user_id: int, changes: UserChanges) -> User:
@@ -78,6 +80,7 @@ class Users:
             user.name = changes.name
         if changes.is_active is False:
             await self._auth.end_sessions(self._session, user.id)
+        self._auth.user_changed(self._session, user.id)
         return user
 
     async def delete(self, user_id: int) -> None:
@@ -92,6 +95,7 @@ class Users:
         if user.role == "admin":
             await self._keep_an_admin(user)
         await self._session.delete(user)
+        self._auth.user_changed(self._session, user.id)
 
     async def _lock_admins(self) -> None:
         # Two admins who demote each other at the same moment must not both succeed.

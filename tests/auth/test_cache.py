@@ -1,0 +1,194 @@
+"""The cache of who a token is of: no query while nothing changes, and nothing stale after it did."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import DeclarativeBase
+
+from hardpoint.auth import Auth, AuthModels, PrincipalCache, UserMixin
+from hardpoint.auth.cache import open_principal_cache
+from hardpoint.broadcast import MemoryBroadcast
+from hardpoint.broadcast.valkey import open_valkey_broadcast
+from hardpoint.db import Database, open_database
+from hardpoint.errors import InvalidToken
+from hardpoint.testing import bearer
+from support.servers import ValkeyServer
+
+SECRET = b"a secret of thirty-two bytes or more"
+
+
+class Base(DeclarativeBase): ...
+
+
+class User(UserMixin, Base):
+    __tablename__ = "users"
+
+
+MODELS = AuthModels.beside(User)
+
+
+class Process:
+    """What one process of a service has: an `Auth` with a cache, and the shared database."""
+
+    def __init__(self, auth: Auth[User], database: Database, cache: PrincipalCache) -> None:
+        self.auth, self.database, self.cache = auth, database, cache
+        self.queries = 0
+        event.listen(database.engine.sync_engine, "before_cursor_execute", self._count)
+
+    def _count(self, *_: object) -> None:
+        self.queries += 1
+
+    async def whose(self, token: str) -> User:
+        async with self.database.session() as session:
+            return (await self.auth.authenticate(session, self.auth.tokens.verify(token))).user
+
+
+@pytest.fixture
+async def processes(tmp_path: Path, valkey: ValkeyServer) -> AsyncIterator[list[Process]]:
+    """Two of them, which hear each other over Valkey."""
+    async with AsyncExitStack() as stack:
+        found = []
+        for _ in range(2):
+            database = await stack.enter_async_context(open_database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"))
+            broadcast = await stack.enter_async_context(open_valkey_broadcast(valkey.url))
+            cache = await stack.enter_async_context(open_principal_cache(broadcast))
+            auth = Auth(models=MODELS, secret=SECRET, require_verified_email=False, cache=cache)
+            found.append(Process(auth, database, cache))
+            while not broadcast.connected:
+                await asyncio.sleep(0.01)
+        await found[0].database.create_tables(Base.metadata)
+        # Both listen from here on.
+        while len(valkey.command("PUBSUB", "CHANNELS")) < 2:
+            await asyncio.sleep(0.01)
+        yield found
+
+
+async def signed_up(process: Process, email: str = "ann@example.com") -> tuple[User, str]:
+    async with process.database.session() as session:
+        user = await process.auth.create_user(
+            session, email=email, password="correct horse battery staple", role="user"
+        )
+    header = await bearer(process.auth, process.database, user)
+    return user, header["Authorization"].removeprefix("Bearer ")
+
+
+async def test_an_authenticated_request_needs_no_query_while_nothing_changes(processes: list[Process]) -> None:
+    process = processes[0]
+    user, token = await signed_up(process)
+    assert (await process.whose(token)).id == user.id
+    before = process.queries
+    for _ in range(10):
+        assert (await process.whose(token)).email == "ann@example.com"
+    assert process.queries == before
+
+
+async def test_a_logout_holds_with_the_next_request_here_and_at_once_elsewhere(processes: list[Process]) -> None:
+    here, there = processes
+    _, token = await signed_up(here)
+    await here.whose(token)
+    await there.whose(token)
+    async with here.database.session() as session:
+        await here.auth.log_out(session, here.auth.tokens.verify(token).session_id)
+    with pytest.raises(InvalidToken):
+        await here.whose(token)
+    async with asyncio.timeout(4):
+        # Within less than an entry's life: by the message, not because it grew old.
+        while len(there.cache):
+            await asyncio.sleep(0.01)
+    with pytest.raises(InvalidToken):
+        await there.whose(token)
+
+
+async def test_a_change_of_a_user_is_seen_and_a_rolled_back_one_is_not(processes: list[Process]) -> None:
+    process = processes[0]
+    user, token = await signed_up(process)
+    await process.whose(token)
+    with pytest.raises(ZeroDivisionError):
+        async with process.database.session() as session:
+            found = (await process.auth.authenticate(session, process.auth.tokens.verify(token))).user
+            found.role = "admin"
+            process.auth.user_changed(session, user.id)
+            raise ZeroDivisionError
+    assert (await process.whose(token)).role == "user"
+    async with process.database.session() as session:
+        found = (await process.auth.authenticate(session, process.auth.tokens.verify(token))).user
+        found.role = "editor"
+        process.auth.user_changed(session, user.id)
+    assert (await process.whose(token)).role == "editor"
+
+
+async def test_a_change_of_one_user_leaves_the_others(processes: list[Process]) -> None:
+    process = processes[0]
+    _, ann = await signed_up(process)
+    ben, bens = await signed_up(process, "ben@example.com")
+    await process.whose(ann)
+    await process.whose(bens)
+    async with process.database.session() as session:
+        await process.auth.end_sessions(session, ben.id)
+    assert len(process.cache) == 1
+
+
+async def test_what_was_read_before_a_change_is_not_kept_after_it(processes: list[Process]) -> None:
+    process = processes[0]
+    _, token = await signed_up(process)
+    async with process.database.session() as session:
+        changes = process.cache.changes
+        found = await process.auth.authenticate(session, process.auth.tokens.verify(token))
+        process.cache.clear()
+        process.cache.keep(found, read_at_change=changes)
+        assert len(process.cache) == 0
+
+
+async def test_an_entry_grows_old_and_the_cache_stays_small(tmp_path: Path) -> None:
+    now = 100.0
+    broadcast = MemoryBroadcast()
+    cache = PrincipalCache(broadcast, ttl_seconds=5, max_entries=2, clock=lambda: now)
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}") as database:
+        await database.create_tables(Base.metadata)
+        auth = Auth(models=MODELS, secret=SECRET, require_verified_email=False, cache=cache)
+        process = Process(auth, database, cache)
+        user, token = await signed_up(process)
+        await process.whose(token)
+        before = process.queries
+        now += 4.9
+        await process.whose(token)
+        assert process.queries == before
+        now += 0.2
+        await process.whose(token)
+        assert process.queries > before
+        for _ in range(3):
+            header = await bearer(auth, database, user)
+            await process.whose(header["Authorization"].removeprefix("Bearer "))
+        assert len(cache) == 2
+
+
+async def test_a_process_that_cannot_hear_the_others_reads_everything(tmp_path: Path) -> None:
+    server = ValkeyServer()
+    try:
+        await asyncio.to_thread(server.start)
+        async with (
+            open_database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}") as database,
+            open_valkey_broadcast(server.url) as broadcast,
+            open_principal_cache(broadcast) as cache,
+        ):
+            await database.create_tables(Base.metadata)
+            while not broadcast.connected:
+                await asyncio.sleep(0.01)
+            process = Process(
+                Auth(models=MODELS, secret=SECRET, require_verified_email=False, cache=cache), database, cache
+            )
+            _, token = await signed_up(process)
+            await process.whose(token)
+            await asyncio.to_thread(server.kill)
+            while broadcast.connected:
+                await asyncio.sleep(0.01)
+            before = process.queries
+            await process.whose(token)
+            assert process.queries > before
+            assert len(cache) == 0
+    finally:
+        server.kill()
