@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
     "ratelimit": 2,
     "routing": 2,
     "auth": 3,
+    "jobs": 3,
     "openapi": 3,
     "testing": 3,
     "service": 4,

@@ -1,6 +1,6 @@
 """What a service opens when it starts: named, typed, ordered, and closed in reverse whatever happens."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Generic, TypeVar, cast
 
@@ -30,6 +30,11 @@ class Opened:
         if resource.name not in self._values:
             raise LookupError(f"The resource {resource.name!r} is not open yet; declare it before the one that uses it")
         return cast("T", self._values[resource.name])
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """Every open resource's value by name, those that are opened later too: the lifespan's state."""
+        return self._values
 
     def __contains__(self, resource: "Resource[Any]") -> bool:
         return resource.name in self._values

@@ -1,0 +1,162 @@
+"""Durable jobs for an application: enqueued with the data, looked at, cancelled, tried again."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import Depends
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
+from hardpoint import context
+from hardpoint.clock import Clock, utc_datetime, wall_clock
+from hardpoint.db import Database
+from hardpoint.errors import Conflict, NotFound
+from hardpoint.jobs.definitions import DEFAULT_QUEUE, Job, JobRegistry
+from hardpoint.jobs.engine import Engine, JobInfo, JobStatus, is_migrated, migrate
+from hardpoint.log import get_logger
+
+__all__ = ["DurableJobs", "JobInfo", "JobStatus", "get_durable_jobs", "is_migrated", "migrate", "open_durable_jobs"]
+
+logger = get_logger("hardpoint.jobs")
+
+
+class DurableJobs:
+    """The jobs of an application, in its database; make it with `open_durable_jobs`.
+
+    Args:
+        registry: The declared jobs.
+        engine: The engine.
+        database: The application's database.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, registry: JobRegistry, engine: Engine, database: Database, *, clock: Clock = wall_clock) -> None:
+        self.registry = registry
+        self.engine = engine
+        self.database = database
+        self._clock = clock
+
+    async def enqueue(
+        self,
+        job: Job[Any],
+        *,
+        session: AsyncSession | None = None,
+        delay: timedelta = timedelta(0),
+        priority: int = 0,
+        idempotency_key: str | None = None,
+        **arguments: Any,
+    ) -> str:
+        """Add a job to its queue; its id.
+
+        With a session it is part of the session's transaction: rolled back, it never was; committed, it will run. The
+        request's id and principal go along.
+
+        Args:
+            job: A job of this registry.
+            session: A session on the application's database; without one, a transaction of its own.
+            delay: How long the job waits at least.
+            priority: Jobs with a lower number go first; 0 and more.
+            idempotency_key: Enqueued again with the same key, the job stays the one that it was.
+            **arguments: The job's own arguments.
+
+        Raises:
+            TypeError: The arguments do not fit the job.
+            ValueError: The job is not one of this registry.
+        """
+        if self.registry.get(job.name) is not job:
+            raise ValueError(f"{job!r} is not a job of this registry")
+        encoded = job.call.encode(arguments)
+        job_id = secrets.token_hex(16)
+        if idempotency_key is not None:
+            job_id = sha256(f"{job.name}\x00{idempotency_key}".encode()).hexdigest()[:32]
+        options: dict[str, Any] = {
+            "job_id": job_id,
+            "name": job.name,
+            "queue": job.queue,
+            "arguments": encoded,
+            "context": {"request_id": context.request_id.get(), "principal": context.principal.get()},
+            "delay_seconds": delay.total_seconds(),
+            "priority": priority,
+        }
+        if session is not None:
+            await self.engine.enqueue(session, **options)
+        else:
+            async with self.database.session() as own:
+                await self.engine.enqueue(own, **options)
+        logger.info("job_enqueued", job=job.name, job_id=job_id)
+        return job_id
+
+    async def info(self, job_id: str) -> JobInfo:
+        """The job with this id.
+
+        Raises:
+            NotFound: There is none.
+        """
+        found = await self.engine.info(job_id)
+        if found is None:
+            raise NotFound
+        return found
+
+    async def list(self, *, status: JobStatus | None = None, limit: int = 100) -> list[JobInfo]:
+        """The newest jobs, newest first, of one status if one is given."""
+        return await self.engine.infos(status=status, limit=limit)
+
+    async def cancel(self, job_id: str) -> None:
+        """Do not begin the job, or end it before its next attempt.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: It has ended.
+        """
+        found = await self.info(job_id)
+        if found.finished_at is not None or found.status not in {"queued", "running"}:
+            raise Conflict(f"The job has {found.status} already", code="JOB_FINISHED")
+        await self.engine.cancel(job_id)
+        logger.info("job_cancelled", job=found.name, job_id=job_id)
+
+    async def retry(self, job_id: str) -> None:
+        """Begin a failed or cancelled job from its first attempt.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: It has not failed.
+        """
+        found = await self.info(job_id)
+        if found.status not in {"failed", "cancelled"}:
+            raise Conflict("Only a failed or cancelled job can be tried again", code="JOB_NOT_FAILED")
+        job = self.registry.get(found.name)
+        await self.engine.retry(job_id, DEFAULT_QUEUE if job is None else job.queue)
+        logger.info("job_retried", job=found.name, job_id=job_id)
+
+    async def forget_finished(self, *, older_than: timedelta) -> int:
+        """Remove jobs that ended so long ago; how many, at most a thousand in one call."""
+        moment: datetime = utc_datetime(self._clock()) - older_than
+        return await self.engine.forget_before(moment)
+
+
+@asynccontextmanager
+async def open_durable_jobs(registry: JobRegistry, database: Database, url: str | URL) -> AsyncIterator[DurableJobs]:
+    """The durable jobs of `registry` in `database`, whose URL is `url`; they are run by `open_worker`.
+
+    As a resource: `Resource("jobs", lambda opened: open_durable_jobs(registry, opened[database], url))`.
+    """
+    engine = Engine(database.engine, url)
+    try:
+        yield DurableJobs(registry, engine, database)
+    finally:
+        await engine.close()
+
+
+async def get_durable_jobs(connection: HTTPConnection) -> DurableJobs:
+    """The `DurableJobs` that the lifespan holds under the name `jobs`."""
+    jobs: DurableJobs = connection.state.jobs
+    return jobs
+
+
+Durable = Annotated[DurableJobs, Depends(get_durable_jobs)]
+"""The application's durable jobs."""

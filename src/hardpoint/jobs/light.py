@@ -1,0 +1,140 @@
+"""Light tasks: functions that run after the response, in this process, and are lost when it is killed.
+
+Unlike Starlette's `BackgroundTasks` they do not hold the connection open, have sessions of their own instead of the
+request's closed one, keep the request's id, end within a time limit, and are waited for when the service stops.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import copy_context
+from functools import lru_cache
+from typing import Annotated, Any, ParamSpec
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from hardpoint.jobs.calling import Call
+from hardpoint.log import get_logger
+
+__all__ = ["AfterResponse", "LightTasks", "after_response", "open_light_tasks"]
+
+P = ParamSpec("P")
+
+logger = get_logger("hardpoint.tasks")
+
+_call_of = lru_cache(maxsize=1_024)(Call)
+
+
+class LightTasks:
+    """Runs light tasks; make it with `open_light_tasks`.
+
+    Args:
+        group: Where they run.
+        state: The lifespan's state, for their dependencies.
+        timeout_seconds: After which a task is cancelled.
+        max_running: How many run at once; the others wait.
+
+    Attributes:
+        waiting: How many run or wait.
+        failed: How many have failed.
+    """
+
+    def __init__(
+        self, group: asyncio.TaskGroup, *, state: Mapping[str, Any], timeout_seconds: float, max_running: int
+    ) -> None:
+        self._group = group
+        self._state = state
+        self._timeout_seconds = timeout_seconds
+        self._slots = asyncio.Semaphore(max_running)
+        self.waiting = 0
+        self.failed = 0
+
+    def start(self, function: Callable[..., Awaitable[None]], arguments: Mapping[str, Any]) -> None:
+        """Run `function` soon, in the context of the caller."""
+        self.waiting += 1
+        self._group.create_task(self._run(function, arguments), context=copy_context())
+
+    async def _run(self, function: Callable[..., Awaitable[None]], arguments: Mapping[str, Any]) -> None:
+        name = getattr(function, "__qualname__", repr(function))
+        try:
+            async with self._slots, asyncio.timeout(self._timeout_seconds):
+                await _call_of(function).run(arguments, state=self._state)
+        except Exception:
+            self.failed += 1
+            logger.exception("task_failed", task=name)
+        else:
+            logger.debug("task_finished", task=name)
+        finally:
+            self.waiting -= 1
+
+
+@asynccontextmanager
+async def open_light_tasks(
+    state: Mapping[str, Any],
+    *,
+    timeout_seconds: float = 30.0,
+    max_running: int = 20,
+    drain_seconds: float = 10.0,
+) -> AsyncIterator[LightTasks]:
+    """A `LightTasks` that waits for its tasks at the end.
+
+    As a resource: `Resource("light_tasks", lambda opened: open_light_tasks(opened.state))`.
+
+    Args:
+        state: The lifespan's state, for their dependencies.
+        timeout_seconds: After which a task is cancelled.
+        max_running: How many run at once; the others wait.
+        drain_seconds: How long to wait at the end before what still runs is cancelled.
+    """
+    end = asyncio.timeout(None)
+    try:
+        async with end, asyncio.TaskGroup() as group:
+            yield LightTasks(group, state=state, timeout_seconds=timeout_seconds, max_running=max_running)
+            end.reschedule(asyncio.get_running_loop().time() + drain_seconds)
+    except TimeoutError:
+        if not end.expired():
+            raise
+        logger.warning("tasks_cancelled", after_seconds=drain_seconds)
+
+
+class AfterResponse:
+    """What a request leaves to do; the dependency `after_response` gives it.
+
+    @router.get("/posts/{post_id}")
+    async def read(post_id: int, after: Annotated[AfterResponse, Depends(after_response)]) -> None:
+        after.run(count_view, post_id=post_id)
+    """
+
+    def __init__(self) -> None:
+        self._planned: list[tuple[Callable[..., Awaitable[None]], Mapping[str, Any]]] = []
+
+    def run(self, function: Callable[P, Awaitable[None]], **arguments: Any) -> None:
+        """Run `function` after the response, if the request succeeds.
+
+        Args:
+            function: An async function; its parameters are arguments, or dependencies as in a job.
+            **arguments: What it needs besides its dependencies.
+
+        Raises:
+            TypeError: The arguments do not fit.
+        """
+        self._planned.append((function, _call_of(function).encode(arguments)))
+
+    def start(self, tasks: LightTasks) -> None:
+        """Hand over everything that was planned."""
+        for function, arguments in self._planned:
+            tasks.start(function, arguments)
+
+
+async def get_light_tasks(connection: HTTPConnection) -> LightTasks:
+    """The `LightTasks` that the lifespan holds under the name `light_tasks`."""
+    tasks: LightTasks = connection.state.light_tasks
+    return tasks
+
+
+async def after_response(tasks: Annotated[LightTasks, Depends(get_light_tasks)]) -> AsyncIterator[AfterResponse]:
+    """What this request leaves to do after its response; dropped when the request fails."""
+    after = AfterResponse()
+    yield after
+    after.start(tasks)

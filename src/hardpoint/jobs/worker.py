@@ -1,0 +1,212 @@
+"""Running durable jobs: one worker or many, each of which takes over what a dead one had begun."""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import NullPool, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+
+from hardpoint import context
+from hardpoint.aio import running
+from hardpoint.db import session as session_dependency
+from hardpoint.errors import ApiError
+from hardpoint.jobs.calling import Overrides
+from hardpoint.jobs.definitions import GiveUp, JobError, RunningJob, running_job
+from hardpoint.jobs.durable import DurableJobs
+from hardpoint.jobs.engine import Attempt, Outcome
+from hardpoint.log import get_logger
+
+__all__ = ["open_worker"]
+
+logger = get_logger("hardpoint.jobs")
+
+_WATCH_SECONDS: Final = 2.0
+_EMBEDDED: Final = "embedded"
+
+
+class _Runner:
+    """Makes attempts."""
+
+    def __init__(self, jobs: DurableJobs, state: Mapping[str, Any]) -> None:
+        self._jobs = jobs
+        self._state = state
+
+    def exactly_once(self, name: str) -> bool:
+        """Whether the job with this name runs exactly once."""
+        job = self._jobs.registry.get(name)
+        return job is not None and job.exactly_once
+
+    async def run(self, attempt: Attempt, session: AsyncSession | None) -> Outcome:
+        """Make the attempt."""
+        context.request_id.set(attempt.context.get("request_id"))
+        context.principal.set(attempt.context.get("principal"))
+        job = self._jobs.registry.get(attempt.name)
+        if job is None:
+            return self.failed(attempt, GiveUp(f"There is no job {attempt.name!r} in this version"))
+
+        async def tell_progress(done: float) -> None:
+            await self._jobs.engine.set_progress(attempt.job_id, done)
+
+        running_job.set(RunningJob(attempt.job_id, attempt.number, tell_progress))
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(job.timeout_seconds):
+                await job.call.run(attempt.arguments, state=self._state, overrides=_overrides(session))
+                if session is not None:
+                    await session.flush()
+        except Exception as error:  # noqa: BLE001 - whatever a job raises is what its attempt came to.
+            return self.failed(attempt, error)
+        duration = round((time.perf_counter() - began) * 1_000, 1)
+        logger.info("job_succeeded", **_fields(attempt), duration_ms=duration)
+        return Outcome(None)
+
+    def failed(self, attempt: Attempt, error: Exception) -> Outcome:
+        """What an attempt comes to that ended with `error`."""
+        job = self._jobs.registry.get(attempt.name)
+        if job is None or attempt.number >= job.attempts or isinstance(error, GiveUp):
+            logger.error("job_failed", **_fields(attempt), exc_info=error)
+            return Outcome(_told(error))
+        pause = job.pause_after(attempt.number)
+        reason = type(error).__name__
+        logger.warning("job_will_retry", **_fields(attempt), error=reason, pause_seconds=round(pause, 1))
+        return Outcome(_told(error), pause)
+
+
+def _fields(attempt: Attempt) -> dict[str, Any]:
+    return {"job": attempt.name, "job_id": attempt.job_id, "attempt": attempt.number}
+
+
+def _overrides(session: AsyncSession | None) -> Overrides | None:
+    if session is None:
+        return None
+
+    async def session_of_the_attempt() -> AsyncSession:
+        return session
+
+    return Overrides({session_dependency: session_of_the_attempt})
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, JobError):
+        return str(error) or type(error).__name__
+    return str(error.detail) if isinstance(error, ApiError) else type(error).__name__
+
+
+@asynccontextmanager
+async def open_worker(
+    jobs: DurableJobs,
+    *,
+    state: Mapping[str, Any],
+    lock_file: Path,
+    poll_seconds: float = 0.5,
+    drain_seconds: float = 20.0,
+) -> AsyncIterator[None]:
+    """Run the jobs of `jobs` in this process meanwhile; at the end those that run are waited for.
+
+    On PostgreSQL any number of workers run at once. Each holds an advisory lock, which the server takes from it when it
+    dies; another one sees that within two seconds and takes over what it had begun. A worker that loses its lock
+    without dying ends its process, because others may be doing its jobs already. On SQLite one worker runs at a time:
+    whoever holds `lock_file`; the others wait for it.
+
+    Args:
+        jobs: The jobs.
+        state: The lifespan's state, for the jobs' dependencies.
+        lock_file: For SQLite: where the lock is, beside the database.
+        poll_seconds: How often to look for waiting jobs.
+        drain_seconds: How long to wait for running ones at the end, before they are left to another worker.
+    """
+    runner = _Runner(jobs, state)
+    if jobs.database.engine.dialect.name == "sqlite":
+        async with running(_work_when_alone(jobs, runner, lock_file, poll_seconds, drain_seconds)):
+            yield
+        return
+    executor_id = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+    engine = create_async_engine(jobs.database.engine.url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        await _hold_lock(connection, executor_id)
+        async with (
+            jobs.engine.working(
+                runner,
+                executor_id=executor_id,
+                queues=list(jobs.registry.queues.values()),
+                schedules=_schedules(jobs),
+                poll_seconds=poll_seconds,
+                drain_seconds=drain_seconds,
+            ),
+            running(_watch(jobs, connection, executor_id)),
+        ):
+            logger.info("worker_started", worker=executor_id)
+            yield
+    await engine.dispose()
+
+
+def _schedules(jobs: DurableJobs) -> dict[str, tuple[str, str]]:
+    return {job.name: (job.schedule, job.queue) for job in jobs.registry if job.schedule is not None}
+
+
+async def _work_when_alone(
+    jobs: DurableJobs, runner: _Runner, lock_file: Path, poll_seconds: float, drain_seconds: float
+) -> None:
+    with lock_file.open("a") as file:
+        waiting = False
+        while True:
+            try:
+                # The system gives it back when the process ends, however that happens.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waiting:
+                    logger.info("worker_waits", reason="another process runs the jobs of this database")
+                waiting = True
+                await asyncio.sleep(_WATCH_SECONDS)
+        async with jobs.engine.working(
+            runner,
+            executor_id=_EMBEDDED,
+            queues=list(jobs.registry.queues.values()),
+            schedules=_schedules(jobs),
+            poll_seconds=poll_seconds,
+            drain_seconds=drain_seconds,
+        ):
+            logger.info("worker_started", worker=_EMBEDDED)
+            await asyncio.Event().wait()
+
+
+async def _hold_lock(connection: AsyncConnection, executor_id: str) -> None:
+    # So that the server notices within ten seconds when the whole machine is gone, and says nothing any more.
+    for setting, value in (("idle", 4), ("interval", 2), ("count", 3)):
+        await connection.execute(text(f"SET tcp_keepalives_{setting} = {value}"))
+    await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _lock_key(executor_id)})
+    await connection.commit()
+
+
+async def _watch(jobs: DurableJobs, connection: AsyncConnection, executor_id: str) -> None:
+    try:
+        while True:
+            for other in await jobs.engine.busy_executors() - {executor_id}:
+                key = {"key": _lock_key(other)}
+                if (await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key)).scalar():
+                    logger.warning("worker_taken_over", worker=other, by=executor_id)
+                    await jobs.engine.take_over(other)
+                    await connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+            await connection.execute(text("SELECT 1"))
+            await connection.commit()
+            await asyncio.sleep(_WATCH_SECONDS)
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        logger.exception("worker_lost", worker=executor_id)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _lock_key(executor_id: str) -> int:
+    digest = blake2b(f"hardpoint worker {executor_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -1,0 +1,70 @@
+"""Jobs as they are declared."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardpoint.db import Session
+from hardpoint.jobs import JobQueue, JobRegistry
+
+
+def test_a_job_can_be_called_like_the_function_that_it_is() -> None:
+    registry = JobRegistry()
+    called: list[int] = []
+
+    @registry.job()
+    async def work(number: int) -> None:
+        called.append(number)
+
+    assert [job.name for job in registry] == ["work"]
+    assert registry.get("work") is work
+    with pytest.raises(StopIteration):
+        work(3).send(None)
+    assert called == [3]
+
+
+@given(st.integers(1, 200), st.floats(0, 1), st.integers(0, 2**32))
+def test_pauses_double_up_to_their_bound_with_jitter(attempt: int, jitter: float, seed: int) -> None:
+    @JobRegistry().job(backoff_seconds=2, max_backoff_seconds=600, jitter=jitter)
+    async def work() -> None: ...
+
+    plain = min(2 * 2 ** (attempt - 1), 600)
+    pause = work.pause_after(attempt, chance=random.Random(seed))
+    assert plain * (1 - jitter) <= pause <= plain * (1 + jitter) + 1e-9
+
+
+def test_what_cannot_be_a_job_is_refused_when_it_is_written() -> None:
+    registry = JobRegistry(JobQueue("mail"))
+
+    def sync() -> None: ...
+    async def variadic(*numbers: int) -> None: ...
+    async def bare(number) -> None: ...  # type: ignore[no-untyped-def]
+    async def needs_argument(number: int) -> None: ...
+    async def fine(session: Session) -> None: ...
+
+    for wrong in (sync, variadic, bare):
+        with pytest.raises(TypeError, match="async function|annotate"):
+            registry.job()(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="do not fit"):
+        registry.job(schedule="* * * * *")(needs_argument)
+    with pytest.raises(ValueError, match="not declared"):
+        registry.job(queue="nowhere")
+    for options in (
+        {"attempts": 0},
+        {"jitter": 2},
+        {"backoff_seconds": -1},
+        {"max_backoff_seconds": 1, "backoff_seconds": 2},
+        {"timeout_seconds": 0},
+    ):
+        with pytest.raises(ValueError, match="must be|at least"):
+            registry.job(**options)(fine)  # type: ignore[arg-type]
+
+    async def takes_delay(delay: int) -> None: ...
+
+    with pytest.raises(ValueError, match="something else"):
+        registry.job()(takes_delay)
+    registry.job(queue="mail")(fine)
+    with pytest.raises(ValueError, match="already"):
+        registry.job()(fine)

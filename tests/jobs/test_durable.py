@@ -1,0 +1,350 @@
+"""Durable jobs: enqueued with the data or not at all, tried again as declared, told of, cancelled."""
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Annotated
+
+import pytest
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from hardpoint import context
+from hardpoint.db import Session
+from hardpoint.errors import Conflict, NotFound, ServiceUnavailable
+from hardpoint.jobs import GiveUp, JobError, JobQueue, JobRegistry, JobRun
+from support.asgi import logged
+from support.jobs import Bench, Done, finished, until
+
+
+async def test_a_job_runs_with_its_arguments_and_dependencies_and_the_context_of_who_enqueued_it(bench: Bench) -> None:
+    registry = JobRegistry()
+    seen: list[tuple[object, ...]] = []
+
+    async def state_name(connection: HTTPConnection) -> str:
+        return type(connection.state.database).__name__
+
+    @registry.job()
+    async def work(
+        number: int,
+        session: Session,
+        run: JobRun,
+        name: Annotated[str, Depends(state_name)],
+        words: tuple[str, ...] = ("a", "b"),
+    ) -> None:
+        session.add(Done(number=number))
+        seen.append((number, words, name, run.attempt, context.request_id.get(), context.principal.get()))
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        context.request_id.set("the-request")
+        context.principal.set("user:7")
+        job_id = await jobs.enqueue(work, number=5)
+        context.request_id.set(None)
+        context.principal.set(None)
+        info = await finished(jobs, job_id)
+    assert seen == [(5, ("a", "b"), "Database", 1, "the-request", "user:7")]
+    assert (info.status, info.attempts, info.error, info.principal, info.name) == (
+        "succeeded",
+        1,
+        None,
+        "user:7",
+        "work",
+    )
+    assert info.finished_at is not None
+    assert await bench.done() == [5]
+
+
+async def test_a_job_is_part_of_the_transaction_that_enqueues_it_over_500_random_interleavings(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job()
+    async def work(number: int) -> None: ...
+
+    chance = random.Random(20261124)
+    committed: set[str] = set()
+    async with bench.jobs(registry) as jobs:
+
+        async def transaction(number: int) -> None:
+            await asyncio.sleep(chance.random() / 50)
+            try:
+                async with bench.database.session() as session:
+                    job_id = ""
+                    for enqueues in chance.sample([True, False, False], 3):
+                        if enqueues:
+                            job_id = await jobs.enqueue(work, session=session, number=number)
+                        else:
+                            session.add(Done(number=number))
+                            await session.flush()
+                    if chance.random() < 0.5:
+                        raise ZeroDivisionError
+                committed.add(job_id)
+            except ZeroDivisionError:
+                pass
+
+        for start in range(0, 500, 5):
+            await asyncio.gather(*[transaction(number) for number in range(start, start + 5)])
+        stored = {info.id for info in await jobs.list(limit=1_000)}
+        assert stored == committed
+        assert len(await bench.done()) == 2 * len(committed)
+
+
+async def test_a_failing_job_is_tried_as_often_as_declared_and_can_be_begun_again(bench: Bench) -> None:
+    registry = JobRegistry()
+    attempts: list[int] = []
+    broken = True
+
+    @registry.job(attempts=3, backoff_seconds=0.05)
+    async def work(session: Session, run: JobRun) -> None:
+        attempts.append(run.attempt)
+        session.add(Done(number=run.attempt))
+        if broken:
+            raise JobError("The printer is on fire")
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        job_id = await jobs.enqueue(work)
+        info = await finished(jobs, job_id)
+        assert (info.status, info.attempts, info.error) == ("failed", 3, "The printer is on fire")
+        assert attempts == [1, 2, 3]
+        assert await bench.done() == []
+        broken = False
+        await jobs.retry(job_id)
+
+        async def succeeded() -> bool:
+            return (await jobs.info(job_id)).status == "succeeded"
+
+        await until(succeeded)
+        assert (await jobs.info(job_id)).error is None
+        assert await bench.done() == [1]
+        with pytest.raises(Conflict) as refused:
+            await jobs.retry(job_id)
+        assert refused.value.code == "JOB_NOT_FAILED"
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "attempts"),
+    [
+        (GiveUp("No such printer"), "No such printer", 1),
+        (ServiceUnavailable("The printer is away"), "The printer is away", 2),
+        (RuntimeError("password=canary"), "RuntimeError", 2),
+    ],
+)
+async def test_what_a_failure_tells(bench: Bench, error: Exception, told: str, attempts: int) -> None:
+    registry = JobRegistry()
+
+    @registry.job(attempts=2, backoff_seconds=0)
+    async def work() -> None:
+        raise error
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        info = await finished(jobs, await jobs.enqueue(work))
+    assert (info.status, info.error, info.attempts) == ("failed", told, attempts)
+
+
+async def test_an_attempt_that_takes_too_long_has_failed(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job(attempts=1, timeout_seconds=0.05)
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        info = await finished(jobs, await jobs.enqueue(work))
+    assert (info.status, info.error) == ("failed", "TimeoutError")
+
+
+async def test_an_exactly_once_job_rolls_back_a_failed_attempt_with_its_note(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job(attempts=3, backoff_seconds=0, exactly_once=True)
+    async def work(session: Session, run: JobRun) -> None:
+        session.add(Done(number=run.attempt))
+        await session.flush()
+        if run.attempt < 3:
+            raise JobError("not yet")
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        info = await finished(jobs, await jobs.enqueue(work))
+    assert (info.status, info.attempts) == ("succeeded", 3)
+    assert await bench.done() == [3]
+
+
+async def test_a_waiting_job_is_cancelled_and_a_finished_one_is_not(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job()
+    async def work(number: int, session: Session) -> None:
+        session.add(Done(number=number))
+
+    async with bench.jobs(registry) as jobs:
+        cancelled = await jobs.enqueue(work, number=1)
+        kept = await jobs.enqueue(work, number=2)
+        await jobs.cancel(cancelled)
+        async with bench.worker(jobs):
+            await finished(jobs, kept)
+        assert (await jobs.info(cancelled)).status == "cancelled"
+        assert await bench.done() == [2]
+        with pytest.raises(Conflict) as refused:
+            await jobs.cancel(kept)
+        assert refused.value.code == "JOB_FINISHED"
+        for nobody in (jobs.info, jobs.cancel, jobs.retry):
+            with pytest.raises(NotFound):
+                await nobody("no-such-job")
+
+
+async def test_an_idempotency_key_makes_one_job_of_many(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job()
+    async def work(number: int, session: Session) -> None:
+        session.add(Done(number=number))
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        ids = {await jobs.enqueue(work, number=number, idempotency_key="the same") for number in range(5)}
+        other = await jobs.enqueue(work, number=9, idempotency_key="another")
+        (one,) = ids
+        await finished(jobs, one)
+        await finished(jobs, other)
+    assert await bench.done() == [0, 9]
+
+
+async def test_a_delayed_job_waits_and_priorities_are_kept(bench: Bench) -> None:
+    registry = JobRegistry(JobQueue("one", concurrency=1, total_concurrency=1))
+    order: list[int] = []
+
+    @registry.job(queue="one")
+    async def work(number: int) -> None:
+        order.append(number)
+
+    async with bench.jobs(registry) as jobs:
+        later = await jobs.enqueue(work, number=0, delay=timedelta(hours=1))
+        ids = [await jobs.enqueue(work, number=priority, priority=priority) for priority in (3, 1, 2)]
+        async with bench.worker(jobs):
+            for job_id in ids:
+                await finished(jobs, job_id)
+        assert order == [1, 2, 3]
+        assert (await jobs.info(later)).status == "queued"
+
+
+async def test_progress_is_seen_while_a_job_runs(bench: Bench) -> None:
+    registry = JobRegistry()
+    go_on = asyncio.Event()
+
+    @registry.job()
+    async def work(run: JobRun) -> None:
+        await run.progress(0.25)
+        await go_on.wait()
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            await run.progress(1.5)
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        job_id = await jobs.enqueue(work)
+
+        async def told() -> bool:
+            return (await jobs.info(job_id)).progress == 0.25
+
+        await until(told)
+        assert (await jobs.info(job_id)).status == "running"
+        assert (await jobs.info(job_id)).attempts == 1
+        go_on.set()
+        assert (await finished(jobs, job_id)).status == "succeeded"
+
+
+async def test_a_deploy_runs_what_waits_with_the_new_code_and_keeps_what_it_does_not_know(bench: Bench) -> None:
+    old, new = JobRegistry(), JobRegistry()
+    ran: list[str] = []
+
+    @old.job(name="greet")
+    async def old_greet(name: str) -> None:
+        ran.append(f"old {name}")
+
+    @old.job()
+    async def removed() -> None:
+        ran.append("removed")
+
+    @new.job(name="greet")
+    async def new_greet(name: str, politely: bool = True) -> None:
+        ran.append(f"new {name} {politely}")
+
+    async with bench.jobs(old) as jobs:
+        greeting = await jobs.enqueue(old_greet, name="Ann")
+        unknown = await jobs.enqueue(removed)
+    async with bench.jobs(new) as jobs, bench.worker(jobs):
+        assert (await finished(jobs, greeting)).status == "succeeded"
+        info = await finished(jobs, unknown)
+        assert (info.status, info.error) == ("failed", "There is no job 'removed' in this version")
+    assert ran == ["new Ann True"]
+    async with bench.jobs(old) as jobs, bench.worker(jobs):
+        await jobs.retry(unknown)
+
+        async def succeeded() -> bool:
+            return (await jobs.info(unknown)).status == "succeeded"
+
+        await until(succeeded)
+    assert ran == ["new Ann True", "removed"]
+
+
+async def test_old_jobs_are_forgotten(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job()
+    async def work() -> None: ...
+
+    async with bench.jobs(registry) as jobs:
+        async with bench.worker(jobs):
+            done = await jobs.enqueue(work)
+            await finished(jobs, done)
+        waiting = await jobs.enqueue(work)
+        assert await jobs.forget_finished(older_than=timedelta(hours=1)) == 0
+        assert await jobs.forget_finished(older_than=timedelta(hours=-1)) == 1
+        assert [info.id for info in await jobs.list()] == [waiting]
+        assert [info.id for info in await jobs.list(status="queued")] == [waiting]
+        assert await jobs.list(status="succeeded") == []
+
+
+async def test_the_end_waits_for_an_attempt_and_not_for_a_pause(bench: Bench) -> None:
+    registry = JobRegistry()
+    began = asyncio.Event()
+
+    @registry.job()
+    async def slow(session: Session) -> None:
+        began.set()
+        await asyncio.sleep(0.3)
+        session.add(Done(number=1))
+
+    @registry.job(attempts=2, backoff_seconds=3_600)
+    async def pausing() -> None:
+        raise JobError("later")
+
+    async with bench.jobs(registry) as jobs:
+        with logged() as records:
+            async with bench.worker(jobs):
+                pause = await jobs.enqueue(pausing)
+                job_id = await jobs.enqueue(slow)
+                await began.wait()
+
+                async def pauses() -> bool:
+                    return (await jobs.info(pause)).error == "later"
+
+                await until(pauses)
+        assert not records.fields("jobs_left_to_others")
+        assert (await jobs.info(job_id)).status == "succeeded"
+    assert await bench.done() == [1]
+
+
+async def test_wrong_arguments_are_refused_when_they_are_given(bench: Bench) -> None:
+    registry, other = JobRegistry(), JobRegistry()
+
+    @registry.job()
+    async def work(number: int, session: Session) -> None: ...
+
+    @other.job()
+    async def foreign() -> None: ...
+
+    async with bench.jobs(registry) as jobs:
+        for wrong in ({}, {"number": "canary"}, {"number": 1, "more": 2}):
+            with pytest.raises(TypeError, match="do not fit") as refused:
+                await jobs.enqueue(work, **wrong)
+            assert "canary" not in str(refused.value)
+        with pytest.raises(ValueError, match="not a job of this registry"):
+            await jobs.enqueue(foreign)
+        assert await jobs.list() == []
