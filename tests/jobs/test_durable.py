@@ -348,3 +348,19 @@ async def test_wrong_arguments_are_refused_when_they_are_given(bench: Bench) -> 
         with pytest.raises(ValueError, match="not a job of this registry"):
             await jobs.enqueue(foreign)
         assert await jobs.list() == []
+
+
+async def test_a_scheduled_job_is_enqueued_by_itself(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job(schedule="* * * * * *")
+    async def tick(session: Session) -> None:
+        session.add(Done(number=1))
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+
+        async def ticked_twice() -> bool:
+            return len(await bench.done()) >= 2
+
+        await until(ticked_twice)
+        assert {info.name for info in await jobs.list()} == {"tick"}

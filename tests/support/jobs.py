@@ -26,6 +26,16 @@ class Done(Base):
     number: Mapped[int]
 
 
+class Started(Base):
+    """What jobs have begun."""
+
+    __tablename__ = "started"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    job_id: Mapped[str]
+
+
 class Bench:
     """A database with jobs, and a worker when it is asked for."""
 
@@ -41,7 +51,7 @@ class Bench:
 
     def worker(self, jobs: DurableJobs) -> AbstractAsyncContextManager[None]:
         state = {"database": self.database, "jobs": jobs}
-        return open_worker(jobs, state=state, lock_file=self.folder / "worker.lock", poll_seconds=0.05)
+        return open_worker(jobs, state=state, poll_seconds=0.05)
 
     async def done(self) -> list[int]:
         async with self.database.session() as session:

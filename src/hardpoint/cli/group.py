@@ -11,9 +11,11 @@ __all__ = ["cli", "fail"]
 
 _COMMANDS: Final = {
     "db": "Schema migrations",
+    "jobs": "Durable jobs: list, show, retry, cancel",
     "serve": "Serve the reference service, or any module:app",
     "stack": "The middleware stack, outermost first, and what is wrong with it",
     "users": "Accounts",
+    "worker": "Run durable jobs in a process of their own",
 }
 
 

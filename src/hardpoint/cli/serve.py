@@ -14,7 +14,7 @@ from hardpoint.cli.loading import REFERENCE_APP, settings_or_exit
 from hardpoint.log import configure_logging, get_logger
 from hardpoint.settings import ENV_PREFIX, Settings
 
-__all__ = ["command"]
+__all__ = ["command", "prepare_database"]
 
 logger = get_logger("hardpoint.cli")
 
@@ -41,7 +41,7 @@ def command(app: str | None, host: str, port: int, workers: int, reload: bool) -
         )
     if app is None:
         settings = settings_or_exit()
-        asyncio.run(_prepare_database(settings))
+        asyncio.run(prepare_database(settings))
         _print_welcome(settings)
     configure_logging(settings.log_format)
     if app is None and workers > 1 and settings.redis_url is None:
@@ -68,7 +68,7 @@ def command(app: str | None, host: str, port: int, workers: int, reload: bool) -
     )
 
 
-async def _prepare_database(settings: Settings) -> None:
+async def prepare_database(settings: Settings) -> None:
     """Migrate the service's own SQLite file; refuse to start on an old schema anywhere else."""
     from hardpoint.service import migrations, open_engine
 

@@ -325,6 +325,7 @@ class Engine:
             "run_migrations": False,
             "enable_otlp": False,
             "log_level": "WARNING",
+            "scheduler_polling_interval_sec": 2.0,
         }
         try:
             data = await AsyncSQLAlchemyDatasource.create(

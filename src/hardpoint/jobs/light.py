@@ -14,6 +14,7 @@ from typing import Annotated, Any, ParamSpec
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from hardpoint.aio import task_group
 from hardpoint.jobs.calling import Call
 from hardpoint.log import get_logger
 
@@ -89,7 +90,7 @@ async def open_light_tasks(
     """
     end = asyncio.timeout(None)
     try:
-        async with end, asyncio.TaskGroup() as group:
+        async with end, task_group() as group:
             yield LightTasks(group, state=state, timeout_seconds=timeout_seconds, max_running=max_running)
             end.reschedule(asyncio.get_running_loop().time() + drain_seconds)
     except TimeoutError:

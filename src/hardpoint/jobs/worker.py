@@ -106,7 +106,6 @@ async def open_worker(
     jobs: DurableJobs,
     *,
     state: Mapping[str, Any],
-    lock_file: Path,
     poll_seconds: float = 0.5,
     drain_seconds: float = 20.0,
 ) -> AsyncIterator[None]:
@@ -115,18 +114,17 @@ async def open_worker(
     On PostgreSQL any number of workers run at once. Each holds an advisory lock, which the server takes from it when it
     dies; another one sees that within two seconds and takes over what it had begun. A worker that loses its lock
     without dying ends its process, because others may be doing its jobs already. On SQLite one worker runs at a time:
-    whoever holds `lock_file`; the others wait for it.
+    whoever holds the lock on a file beside the database's; the others wait for it.
 
     Args:
         jobs: The jobs.
         state: The lifespan's state, for the jobs' dependencies.
-        lock_file: For SQLite: where the lock is, beside the database.
         poll_seconds: How often to look for waiting jobs.
         drain_seconds: How long to wait for running ones at the end, before they are left to another worker.
     """
     runner = _Runner(jobs, state)
     if jobs.database.engine.dialect.name == "sqlite":
-        async with running(_work_when_alone(jobs, runner, lock_file, poll_seconds, drain_seconds)):
+        async with running(_work_when_alone(jobs, runner, poll_seconds, drain_seconds)):
             yield
         return
     executor_id = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -153,10 +151,8 @@ def _schedules(jobs: DurableJobs) -> dict[str, tuple[str, str]]:
     return {job.name: (job.schedule, job.queue) for job in jobs.registry if job.schedule is not None}
 
 
-async def _work_when_alone(
-    jobs: DurableJobs, runner: _Runner, lock_file: Path, poll_seconds: float, drain_seconds: float
-) -> None:
-    with lock_file.open("a") as file:
+async def _work_when_alone(jobs: DurableJobs, runner: _Runner, poll_seconds: float, drain_seconds: float) -> None:
+    with Path(f"{jobs.database.engine.url.database}.worker").open("a") as file:  # noqa: ASYNC230 - once, and empty.
         waiting = False
         while True:
             try:

@@ -2,6 +2,6 @@
 
 from hardpoint.service.app import create_app
 from hardpoint.service.users.schemas import NewAccount
-from hardpoint.service.wiring import make_auth, migrations, open_engine
+from hardpoint.service.wiring import make_auth, make_lifespan, migrations, open_engine, open_jobs
 
-__all__ = ["NewAccount", "create_app", "make_auth", "migrations", "open_engine"]
+__all__ = ["NewAccount", "create_app", "make_auth", "make_lifespan", "migrations", "open_engine", "open_jobs"]

@@ -9,6 +9,7 @@ from hardpoint.lifespan import health_router
 from hardpoint.openapi import docs_router
 from hardpoint.service.access import require_role
 from hardpoint.service.comments.routes import router as comments_router
+from hardpoint.service.jobs.routes import router as jobs_router
 from hardpoint.service.posts.routes import router as posts_router
 from hardpoint.service.users.routes import router as users_router
 from hardpoint.service.wiring import make_lifespan, make_stack
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(users_router)
     app.include_router(posts_router)
     app.include_router(comments_router)
+    app.include_router(jobs_router)
     app.include_router(api_keys_router(guard=Depends(require_role("admin"))))
     if settings.shows_docs:
         app.include_router(docs_router(title="hardpoint"))

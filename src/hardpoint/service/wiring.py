@@ -4,7 +4,7 @@ Everything here is made from settings; nothing is made when the module is import
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,12 @@ from hardpoint.broadcast import Broadcast, MemoryBroadcast
 from hardpoint.broadcast.valkey import open_valkey_broadcast
 from hardpoint.db import CursorSigner, Database, create_engine, open_database
 from hardpoint.db.migrations import Migrations
+from hardpoint.errors import ServiceUnavailable
+from hardpoint.jobs import open_light_tasks
+from hardpoint.jobs.durable import DurableJobs, open_durable_jobs
+from hardpoint.jobs.durable import is_migrated as jobs_are_migrated
+from hardpoint.jobs.durable import migrate as migrate_jobs
+from hardpoint.jobs.worker import open_worker
 from hardpoint.lifespan import (
     HEALTH_PATHS,
     DrainMiddleware,
@@ -58,17 +64,19 @@ from hardpoint.ratelimit import (
     open_resilient_limiter,
 )
 from hardpoint.ratelimit.valkey import open_valkey_limiter
+from hardpoint.service.jobs import housekeeping  # noqa: F401 - declares its jobs.
+from hardpoint.service.jobs.registry import jobs
 from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.secret import derive, load_secret
 from hardpoint.service.users.models import AUTH_MODELS, User
 from hardpoint.settings import Settings
 
-__all__ = ["make_auth", "make_lifespan", "make_stack", "migrations", "open_engine"]
+__all__ = ["make_auth", "make_lifespan", "make_stack", "migrations", "open_engine", "open_jobs"]
 
 _REQUEST_SECONDS: Final = 30
 _MAIL_SECONDS: Final = 0.5
-_CLEAN_UP_SECONDS: Final = 3_600
+_WORKER_CLOSE_SECONDS: Final = 30
 _DRAIN_SECONDS: Final = {"development": 0.5, "test": 0.5, "production": 5.0}
 
 
@@ -117,8 +125,15 @@ def make_auth(settings: Settings, limiter: Limiter, cache: PrincipalCache | None
     )
 
 
-def make_lifespan(settings: Settings) -> Lifespan:
-    """What lives as long as the service, in the order in which it is opened."""
+def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None = None) -> Lifespan:
+    """What lives as long as the service, in the order in which it is opened.
+
+    Args:
+        settings: The settings.
+        serves: Whether the process answers requests, and so has some to finish when it is asked to leave.
+        works: Whether the process runs durable jobs and delivers mails; by default in every environment but production,
+            where `hardpoint worker` does.
+    """
     database = Resource(
         "database",
         lambda _: open_database(settings.resolved_database_url),
@@ -131,18 +146,27 @@ def make_lifespan(settings: Settings) -> Lifespan:
     )
     mailer: Resource[Mailer] = Resource("mailer", lambda _: nullcontext(_make_mailer(settings)))
 
+    durable: Resource[DurableJobs] = Resource(
+        "jobs", lambda opened: open_durable_jobs(jobs, opened[database], settings.resolved_database_url)
+    )
+
     async def deliver(opened: Opened) -> None:
         await deliver_due(opened[database], opened[mailer])
 
-    async def clean_up(opened: Opened) -> None:
-        async with opened[database].session() as session:
-            service = opened[auth]
-            await service.store(session).drop_expired(now=service.now(), lifetime=service.lifetime)
+    def work(opened: Opened) -> AbstractAsyncContextManager[None]:
+        return open_worker(opened[durable], state=opened.state)
 
     delay = _DRAIN_SECONDS[settings.environment]
+    leaves = [Resource("drain", lambda _: open_drain(delay_seconds=delay))] if serves else []
+    works = not settings.is_production if works is None else works
+    workers = [
+        periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS, at_start=True),
+        Resource("worker", work, close_timeout_seconds=_WORKER_CLOSE_SECONDS),
+    ]
     return Lifespan(
-        Resource("drain", lambda _: open_drain(delay_seconds=delay)),
+        *leaves,
         database,
+        durable,
         Resource("http_client", lambda _: open_http_client()),
         limiter,
         broadcast,
@@ -150,8 +174,10 @@ def make_lifespan(settings: Settings) -> Lifespan:
         Resource.constant("cursor_signer", CursorSigner(derive(load_secret(settings), "cursors"))),
         Resource.constant("allowed_origins", frozenset({*settings.cors_origins, settings.resolved_public_url})),
         mailer,
-        periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS, at_start=True),
-        periodic("clean_up", clean_up, every_seconds=_CLEAN_UP_SECONDS),
+        Resource.constant("notifier", MailNotifier(settings.resolved_public_url)),
+        Resource("light_tasks", lambda opened: open_light_tasks(opened.state)),
+        # Last, so that everything that a job may use is open before it and closed after it.
+        *(workers if works else []),
     )
 
 
@@ -203,6 +229,29 @@ async def open_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
+@asynccontextmanager
+async def open_jobs(settings: Settings) -> AsyncIterator[DurableJobs]:
+    """The durable jobs, for a command; nothing runs them meanwhile.
+
+    Raises:
+        ServiceUnavailable: The database cannot be reached, or its schema is not up to date.
+    """
+    async with open_engine(settings) as engine:
+        if not await migrations().is_current(engine):
+            raise ServiceUnavailable("The schema is not up to date")
+        async with open_durable_jobs(jobs, Database(engine), settings.resolved_database_url) as durable:
+            yield durable
+
+
 def migrations() -> Migrations:
-    """The service's schema migrations."""
-    return Migrations(Path(__file__).parent / "migrations")
+    """The service's schema migrations, with those of the jobs' engine, which has tables of its own in the database."""
+    return _Migrations(Path(__file__).parent / "migrations")
+
+
+class _Migrations(Migrations):
+    async def upgrade(self, engine: AsyncEngine, revision: str = "head") -> None:
+        await super().upgrade(engine, revision)
+        await migrate_jobs(engine.url)
+
+    async def is_current(self, engine: AsyncEngine) -> bool:
+        return await super().is_current(engine) and await jobs_are_migrated(engine.url)

@@ -71,6 +71,19 @@ class MailNotifier:
             """,
         )
 
+    async def post_published(self, session: AsyncSession, user: User, *, post_id: int, title: str) -> None:
+        """There is something to read."""
+        self._queue(
+            session,
+            user,
+            "A new post",
+            f"""\
+            There is a new post: {title}
+
+            {self._public_url}/posts/{post_id}
+            """,
+        )
+
     def _link(self, action: str, token: str) -> str:
         return f"{self._public_url}/auth/{action}?token={quote(token, safe='')}"
 

@@ -1,0 +1,1 @@
+"""Durable jobs: what the service does beside its requests, and what is told of it."""

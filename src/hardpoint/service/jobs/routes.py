@@ -1,0 +1,26 @@
+"""The route of jobs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from hardpoint.errors import InvalidToken, NotFound, ValidationFailed, responses
+from hardpoint.jobs.durable import Durable
+from hardpoint.routing import StrictJSONRoute
+from hardpoint.service.access import CurrentUser
+from hardpoint.service.jobs.schemas import JobOut
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=StrictJSONRoute)
+
+JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The job's id")]
+
+
+@router.get("/{job_id}", summary="A job", responses=responses(InvalidToken, NotFound, ValidationFailed))
+async def read_job(job_id: JobId, durable: Durable, user: CurrentUser) -> JobOut:
+    """For who queued it, and for admins; for others it does not exist."""
+    info = await durable.info(job_id)
+    if user.role != "admin" and info.principal != f"user:{user.id}":
+        raise NotFound
+    return JobOut.model_validate(info)
