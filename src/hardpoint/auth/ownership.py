@@ -35,7 +35,8 @@ def require_owner(
     """
     allowed = frozenset(roles)
 
-    async def owned(thing: Annotated[Any, Depends(load)], user: Annotated[UserMixin, Depends(current_user)]) -> T:
+    # The user first: who is nobody gets a 401 whether the thing exists or not.
+    async def owned(user: Annotated[UserMixin, Depends(current_user)], thing: Annotated[Any, Depends(load)]) -> T:
         found: T = thing
         if owner_id(found) != user.id and user.role not in allowed:
             logger.warning("forbidden", user_id=user.id)

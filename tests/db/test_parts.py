@@ -1,0 +1,361 @@
+"""The database: one session for each request, committed before the answer; locks, types, engines, migrations."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Depends, FastAPI
+from pydantic import BaseModel
+from sqlalchemy import ForeignKey, String, func, select, text
+from sqlalchemy.exc import StatementError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from hardpoint.db import (
+    CursorSigner,
+    Database,
+    Page,
+    PageParams,
+    Session,
+    UTCDateTime,
+    create_engine,
+    open_database,
+    transaction_lock,
+)
+from hardpoint.errors import Conflict, NotFound, ServiceUnavailable, install_error_handlers
+from hardpoint.middleware import ErrorsMiddleware
+from hardpoint.service import migrations, open_engine
+from hardpoint.settings import Settings
+from support.asgi import client_of
+from support.servers import free_port
+
+
+class Base(DeclarativeBase): ...
+
+
+class Row(Base):
+    __tablename__ = "rows"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(50), unique=True)
+    rank: Mapped[int] = mapped_column(default=0)
+    made_at: Mapped[datetime | None] = mapped_column(UTCDateTime())
+
+
+class Child(Base):
+    __tablename__ = "children"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    row_id: Mapped[int] = mapped_column(
+        ForeignKey("rows.id", deferrable=True, initially="DEFERRED"),
+    )
+
+
+class RowOut(BaseModel):
+    id: int
+    name: str
+    rank: int
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(database_url) as database:
+        await database.create_tables(Base.metadata)
+        yield database
+
+
+@asynccontextmanager
+async def served(app: FastAPI, database: Database) -> AsyncIterator[Any]:
+    app.add_middleware(ErrorsMiddleware)
+    install_error_handlers(app)
+
+    async def with_state(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"] = {"database": database, "cursor_signer": CursorSigner(b"sixteen bytes or more")}
+        await app(scope, receive, send)
+
+    async with client_of(with_state) as client:
+        yield client
+
+
+async def names(database: Database) -> list[str]:
+    async with database.session() as session:
+        return list((await session.scalars(select(Row.name).order_by(Row.name))).all())
+
+
+# Sessions
+
+
+async def test_a_request_has_one_session_for_its_route_and_all_its_dependencies(database: Database) -> None:
+    app = FastAPI()
+    seen: list[AsyncSession] = []
+
+    async def first(session: Session) -> AsyncSession:
+        return session
+
+    async def second(session: Session, one: Annotated[AsyncSession, Depends(first)]) -> None:
+        seen.extend([session, one])
+
+    @app.post("/", dependencies=[Depends(second)])
+    async def root(session: Session) -> None:
+        seen.append(session)
+
+    async with served(app, database) as client:
+        await client.post("/")
+        await client.post("/")
+    assert seen[0] is seen[1] is seen[2]
+    assert seen[3] is not seen[0]
+
+
+async def test_what_a_request_writes_is_committed_before_it_says_so(database: Database) -> None:
+    app = FastAPI()
+    found: list[list[str]] = []
+
+    async def looks_at_the_response(scope: Any, receive: Any, send: Any) -> None:
+        async def look(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                found.append(await names(database))
+            await send(message)
+
+        await app(scope, receive, look)
+
+    @app.post("/{name}", status_code=201)
+    async def add(name: str, session: Session) -> None:
+        session.add(Row(name=name))
+
+    app.add_middleware(ErrorsMiddleware)
+    install_error_handlers(app)
+
+    async def with_state(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"] = {"database": database}
+        await looks_at_the_response(scope, receive, send)
+
+    async with client_of(with_state) as client:
+        assert (await client.post("/ann")).status_code == 201
+    assert found == [["ann"]]
+
+
+@pytest.mark.parametrize("error", [NotFound(), ZeroDivisionError()])
+async def test_an_exception_rolls_back_whatever_its_status(database: Database, error: Exception) -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def root(session: Session) -> None:
+        session.add(Row(name="ann"))
+        await session.flush()
+        raise error
+
+    async with served(app, database) as client:
+        assert (await client.post("/")).status_code in {404, 500}
+    assert await names(database) == []
+
+
+async def test_a_commit_that_fails_is_an_error_and_no_success(database: Database) -> None:
+    app = FastAPI()
+
+    @app.post("/")
+    async def root(session: Session) -> None:
+        # The constraint is looked at when the transaction ends.
+        session.add(Child(row_id=12345))
+        await session.flush()
+
+    async with served(app, database) as client:
+        answer = await client.post("/")
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "CONFLICT"
+
+
+async def test_a_violated_constraint_is_a_conflict_without_any_value_in_it(database: Database) -> None:
+    app = FastAPI()
+
+    @app.post("/{name}")
+    async def add(name: str, session: Session) -> None:
+        session.add(Row(name=name))
+
+    async with served(app, database) as client:
+        assert (await client.post("/canary")).status_code == 200
+        answer = await client.post("/canary")
+    assert answer.status_code == 409
+    assert "canary" not in answer.text
+    with pytest.raises(Conflict):
+        async with database.session() as session:
+            session.add(Row(name="canary"))
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+asyncpg://nobody@127.0.0.1:{port}/none", "sqlite+aiosqlite:////no/such/dir/x"]
+)
+async def test_a_database_that_is_away_is_a_503(url: str) -> None:
+    async with open_database(url.format(port=free_port())) as database:
+        with pytest.raises(ServiceUnavailable):
+            await database.ping()
+        with pytest.raises(ServiceUnavailable):
+            async with database.session() as session:
+                await session.execute(text("SELECT 1"))
+
+
+async def test_an_exhausted_pool_is_a_503(postgres_url: str) -> None:
+    engine = create_engine(postgres_url, pool_size=1, max_overflow=0, pool_timeout_seconds=0.05)
+    database = Database(engine)
+    try:
+        async with database.session() as holder:
+            await holder.execute(text("SELECT 1"))
+            with pytest.raises(ServiceUnavailable):
+                await database.ping()
+        await database.ping()
+    finally:
+        await engine.dispose()
+
+
+async def test_a_restarted_server_costs_no_request(postgres_url: str) -> None:
+    async with open_database(postgres_url) as database:
+        async with database.session() as session:
+            pid = await session.scalar(text("SELECT pg_backend_pid()"))
+        async with open_database(postgres_url) as other, other.session() as session:
+            await session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        await asyncio.sleep(0.1)
+        await database.ping()
+
+
+# Locks and types
+
+
+async def test_a_lock_lets_one_at_a_time_read_decide_and_write(database: Database) -> None:
+    async def add_up_to_three(number: int) -> None:
+        async with database.session() as session:
+            await transaction_lock(session, "three rows")
+            if (await session.scalar(select(func.count()).select_from(Row)) or 0) < 3:
+                await asyncio.sleep(0.01)
+                session.add(Row(name=str(number)))
+
+    await asyncio.gather(*[add_up_to_three(number) for number in range(10)])
+    assert len(await names(database)) == 3
+
+
+async def test_locks_of_other_names_do_not_wait_for_each_other_on_postgresql(postgres_url: str) -> None:
+    async with open_database(postgres_url) as database, database.session() as one, database.session() as two:
+        await transaction_lock(one, "one")
+        await transaction_lock(two, "two")
+        held = await two.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"))
+        assert held == 2
+
+
+async def test_times_come_back_in_utc_and_naive_ones_are_refused(database: Database) -> None:
+    moment = datetime(2026, 11, 24, 12, 30, 15, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    async with database.session() as session:
+        session.add(Row(name="aware", made_at=moment))
+        session.add(Row(name="none"))
+    async with database.session() as session:
+        found = dict([tuple(row) for row in await session.execute(select(Row.name, Row.made_at))])
+        assert found["aware"] == moment
+        assert found["aware"] is not None
+        assert found["aware"].tzinfo is UTC
+        assert found["none"] is None
+        before = select(Row.name).where(Row.made_at < moment + timedelta(microseconds=1))
+        assert (await session.scalars(before)).all() == ["aware"]
+    with pytest.raises(StatementError, match="naive"):
+        async with database.session() as session:
+            session.add(Row(name="naive", made_at=datetime(2026, 1, 1)))  # noqa: DTZ001 - what is refused.
+            await session.flush()
+
+
+# Engines
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("nonsense", "cannot be read"),
+        ("postgresql+nodriver://h/d", "not installed"),
+        ("sqlite:///x.db", "not an async one"),
+        ("mysql+aiomysql://h/d", "not installed"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_with_the_reason(url: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        create_engine(url)
+
+
+async def test_sqlite_is_set_up_for_a_service(tmp_path: Path) -> None:
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}") as database, database.session() as session:
+        pragmas = {
+            name: await session.scalar(text(f"PRAGMA {name}"))
+            for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+        }
+    assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 1, "busy_timeout": 5000}
+
+
+# Pages
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_pages_repeat_and_skip_nothing_while_rows_come_and_go(database: Database, seed: int) -> None:
+    import random
+
+    chance = random.Random(seed)
+    async with database.session() as session:
+        session.add_all(Row(name=f"row {number}", rank=chance.randrange(4)) for number in range(60))
+    stayed = set(await names(database))
+    order: Any = chance.choice(
+        [
+            (Row.id.desc(),),
+            (Row.rank, Row.id),
+            (Row.rank.desc(), Row.id),
+            (Row.rank, Row.id.desc()),
+            (Row.rank.desc(), Row.name.desc(), Row.id),
+        ]
+    )
+    app = FastAPI()
+
+    @app.get("/rows")
+    async def rows(session: Session, page: PageParams) -> Page[RowOut]:
+        return await page.of(RowOut, session, select(Row), order_by=order)
+
+    seen: list[str] = []
+    async with served(app, database) as client:
+        cursor: str | None = None
+        while True:
+            parameters = {"limit": chance.randrange(1, 9), **({"cursor": cursor} if cursor else {})}
+            answer = await client.get("/rows", params=parameters)
+            page = answer.json()
+            seen += [item["name"] for item in page["items"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+            async with database.session() as session:
+                gone = chance.choice(list((await session.scalars(select(Row))).all()))
+                stayed.discard(gone.name)
+                await session.delete(gone)
+                session.add(Row(name=f"new {chance.random()}", rank=chance.randrange(4)))
+        for bad in ("AAAA", "!", cursor or "x" * 3000, "é"):
+            assert (await client.get("/rows", params={"cursor": bad})).status_code == 422
+    assert len(seen) == len(set(seen))
+    assert stayed <= set(seen)
+
+
+# Migrations
+
+
+@asynccontextmanager
+async def engine_of(url: str, folder: Path) -> AsyncIterator[Any]:
+    async with open_engine(Settings(_env_file=None, database_url=url, data_dir=folder)) as engine:  # type: ignore[arg-type]
+        yield engine
+
+
+async def test_the_migrations_make_what_the_models_say_and_can_be_taken_back(database_url: str, tmp_path: Path) -> None:
+    async with engine_of(database_url, tmp_path) as engine:
+        found = migrations()
+        assert await found.current(engine) is None
+        assert not await found.is_current(engine)
+        await found.upgrade(engine)
+        assert await found.current(engine) == found.head()
+        assert await found.is_current(engine)
+        await found.downgrade(engine, "base")
+        assert await found.current(engine) is None
+
+
+async def test_two_that_upgrade_at_once_do_not_clash(database_url: str, tmp_path: Path) -> None:
+    async with engine_of(database_url, tmp_path) as one, engine_of(database_url, tmp_path) as two:
+        await asyncio.gather(migrations().upgrade(one), migrations().upgrade(two))
+        assert await migrations().is_current(one)
