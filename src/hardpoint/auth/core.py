@@ -222,6 +222,7 @@ class Auth(Generic[U]):
         accepted = await self.policy.check(password)
         password_hash = await self._hasher.hash(accepted)
         user = await self._take(session, token, "reset_password")
+        await self.store(session).lock_password(user)
         user.password_hash = password_hash
         user.email_verified = True
         store = self.store(session)
@@ -247,7 +248,9 @@ class Auth(Generic[U]):
         if self._limiter is not None:
             await self._limiter.succeeded(address=client.address, account=account)
         accepted = await self.policy.check(new, about_user=[user.email])
-        user.password_hash = await self._hasher.hash(accepted)
+        password_hash = await self._hasher.hash(accepted)
+        await self.store(session).lock_password(user)
+        user.password_hash = password_hash
         await self._end_sessions(self.store(session), user.id, but=keep_session)
 
     async def end_sessions(self, session: AsyncSession, user_id: int) -> None:
@@ -290,6 +293,9 @@ class Auth(Generic[U]):
             raise InvalidCredentials
         if self._limiter is not None:
             await self._limiter.succeeded(address=client.address, account=account)
+        # Between the verification and here the password may have been changed, and the sessions that it had ended.
+        if not await store.still_has_password(user, user.password_hash):
+            raise InvalidCredentials
         if new_hash is not None:
             user.password_hash = new_hash
         now = self.now()

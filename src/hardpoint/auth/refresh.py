@@ -15,7 +15,7 @@ from typing import Final
 
 __all__ = ["SessionSecrets", "SessionToken", "new_session_id", "new_session_secret"]
 
-_SHAPE: Final = re.compile(r"([A-Za-z0-9_-]{16,32})\.([0-9]{1,9})\.([A-Za-z0-9_-]{43})")
+_SHAPE: Final = re.compile(r"([A-Za-z0-9_-]{16,32})\.(0|[1-9][0-9]{0,8})\.([A-Za-z0-9_-]{43})")
 
 
 def new_session_id() -> str:

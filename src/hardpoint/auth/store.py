@@ -98,6 +98,16 @@ class AuthStore(Generic[U]):
         await self.session.flush()
         return user
 
+    async def lock_password(self, user: U) -> None:
+        """Let nobody log in or change the password of `user` until this transaction ends."""
+        await transaction_lock(self.session, f"hardpoint.auth password {user.id}")
+
+    async def still_has_password(self, user: U, password_hash: str | None) -> bool:
+        """Whether an active user has this hash at the moment, and so until this transaction ends."""
+        await self.lock_password(user)
+        fresh = await self.session.get(self._models.user, user.id, populate_existing=True)
+        return fresh is not None and fresh.is_active and fresh.password_hash == password_hash
+
     # Sessions
 
     async def add_session(self, **columns: Any) -> AuthSessionMixin:

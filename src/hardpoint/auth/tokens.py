@@ -17,6 +17,8 @@ _TYP: Final = "at+jwt"
 _MAX_TOKEN_LENGTH: Final = 8_192
 _SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}")
 _REQUIRED: Final = ["iss", "aud", "sub", "exp", "iat", "jti", "sid"]
+# What is no plain text could not even be looked up.
+_SESSION: Final = re.compile(r"[!-~]{1,64}")
 _SUBJECT: Final = re.compile(r"[1-9][0-9]{0,18}")
 _MAX_LEEWAY_SECONDS: Final = 60
 _MAX_ID: Final = 2**63 - 1
@@ -121,7 +123,7 @@ class AccessTokens:
         if claims["aud"] != self._audience:
             raise InvalidToken
         subject, session_id, token_id = claims["sub"], claims["sid"], claims["jti"]
-        if not (isinstance(session_id, str) and isinstance(token_id, str)) or not _SUBJECT.fullmatch(subject):
+        if not isinstance(token_id, str) or not _SESSION.fullmatch(session_id) or not _SUBJECT.fullmatch(subject):
             raise InvalidToken
         user_id = int(subject)
         if user_id > _MAX_ID:
