@@ -44,7 +44,11 @@ def check_secret(secret: str) -> str | None:
 
     RFC 7518, section 3.2 demands a key of at least the hash's 256 bits for HS256; the second rule refuses padding.
     """
-    if len(secret.encode("utf-8", "surrogatepass")) < _MIN_SECRET_BYTES:
+    try:
+        length = len(secret.encode())
+    except UnicodeEncodeError:
+        return "is not UTF-8 text"
+    if length < _MIN_SECRET_BYTES:
         return f"must be at least {_MIN_SECRET_BYTES} bytes long"
     if len(set(secret)) < _MIN_DISTINCT_CHARACTERS:
         return f"must have at least {_MIN_DISTINCT_CHARACTERS} distinct characters"

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
+from jwt.algorithms import HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
+from jwt.exceptions import InvalidKeyError
 
 __all__ = ["Algorithm", "Key", "KeySet"]
 
@@ -48,6 +49,11 @@ class Key:
             raise ValueError(f"An HS256 secret must be at least {_MIN_SECRET_BYTES} bytes long")
         if b"-----BEGIN" in raw:
             raise ValueError("This is a PEM file, not a secret; use Key.from_pem")
+        try:
+            # What PyJWT takes for another kind of key it would refuse with the first login.
+            HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(raw)
+        except InvalidKeyError:
+            raise ValueError("This is a key of another kind, not a secret") from None
         return cls(kid=kid or _kid(b"HS256" + raw), algorithm="HS256", verifying=raw, signing=raw)
 
     @classmethod
@@ -67,12 +73,13 @@ class Key:
                 public = load_pem_public_key(pem)
         except (ValueError, TypeError) as error:
             raise ValueError("The PEM file cannot be read as a key") from error
-        kid = kid or _kid(pem if private is None else _public_bytes(public))
         if isinstance(public, Ed25519PublicKey) and (private is None or isinstance(private, Ed25519PrivateKey)):
+            kid = kid or _kid(_public_bytes(public))
             return cls(kid=kid, algorithm="EdDSA", verifying=public, signing=private)
         if isinstance(public, RSAPublicKey) and (private is None or isinstance(private, RSAPrivateKey)):
             if public.key_size < _MIN_RSA_BITS:
                 raise ValueError(f"An RSA key must have at least {_MIN_RSA_BITS} bits")
+            kid = kid or _kid(_public_bytes(public))
             return cls(kid=kid, algorithm="RS256", verifying=public, signing=private)
         raise ValueError("Only Ed25519 and RSA keys can sign tokens")
 

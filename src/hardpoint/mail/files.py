@@ -7,7 +7,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from hardpoint.clock import Clock, utc_datetime, wall_clock
-from hardpoint.mail.message import Mail, as_message
+from hardpoint.mail.message import Mail, MailUnavailable, as_message
 
 __all__ = ["FileMailer"]
 
@@ -30,15 +30,22 @@ class FileMailer:
         """Write the mail.
 
         Raises:
-            MailRefused: It has a line break in a header.
+            MailRefused: It cannot be written as a mail.
+            MailUnavailable: The folder is full or cannot be written.
         """
         content = as_message(mail, sender=self._sender, clock=self._clock).as_bytes()
-        await to_thread.run_sync(self._write, content, utc_datetime(self._clock()))
+        try:
+            await to_thread.run_sync(self._write, content, utc_datetime(self._clock()))
+        except OSError as error:
+            raise MailUnavailable("The folder for mails cannot be written") from error
 
     def _write(self, content: bytes, moment: datetime) -> None:
         # Mails hold tokens: the folder is the owner's alone.
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = f"{moment:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"
         unfinished = self._folder / f".{name}.tmp"
-        unfinished.write_bytes(content)
-        unfinished.rename(self._folder / f"{name}.eml")
+        try:
+            unfinished.write_bytes(content)
+            unfinished.rename(self._folder / f"{name}.eml")
+        finally:
+            unfinished.unlink(missing_ok=True)

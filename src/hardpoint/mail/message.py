@@ -37,10 +37,23 @@ def as_message(mail: Mail, *, sender: str, clock: Clock = wall_clock) -> EmailMe
     """The mail as an Internet message (RFC 5322).
 
     Raises:
-        MailRefused: The address or the subject has a line break, with which further headers could be smuggled in.
+        MailRefused: It is not to one address, or has what cannot stand in a mail: a line break in a header, with which
+            further headers could be smuggled in, or text that is no Unicode.
     """
     if any(character in value for value in (mail.to, mail.subject, sender) for character in "\r\n\x00"):
         raise MailRefused("A header must not contain a line break")
+    try:
+        message = _message(mail, sender, clock)
+        # Half of what can be wrong with a header shows when it is written.
+        message.as_bytes()
+    except (ValueError, UnicodeError) as error:
+        raise MailRefused("It has what cannot stand in a mail") from error
+    if len(message["To"].addresses) != 1:
+        raise MailRefused("A mail goes to one address")
+    return message
+
+
+def _message(mail: Mail, sender: str, clock: Clock) -> EmailMessage:
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = mail.to

@@ -36,6 +36,8 @@ def load_secret(settings: Settings) -> bytes:
 
 
 def _read_or_make(path: Path) -> str:
+    if path.exists():
+        return path.read_text(encoding="utf-8").strip()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

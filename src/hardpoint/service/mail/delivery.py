@@ -25,20 +25,25 @@ async def deliver_due(database: Database, mailer: Mailer, *, clock: Clock = wall
     """Hand over the mails that are due; how many were.
 
     A mail is leased before it is sent and removed after: another process does not send it meanwhile, and one that dies
-    in between leaves it to the next after the lease. A mailer that is away is tried again, each pause twice as long.
+    in between leaves it to the next after the lease. A mailer that is away, or breaks, is tried again, each pause twice
+    as long; after ten times it is given up.
     """
-    delivered = 0
-    for mail_id, mail, attempts in await _lease(database, clock):
+    delivered = looked_at = 0
+    while looked_at < _BATCH and (leased := await _lease_one(database, clock)) is not None:
+        looked_at += 1
+        mail_id, mail, attempts = leased
         try:
             await mailer.send(mail)
-        except MailUnavailable as error:
+        except MailRefused:
+            logger.exception("mail_refused", mail_id=mail_id)
+        except Exception as error:
             if attempts < _MAX_ATTEMPTS:
-                logger.warning("mail_postponed", mail_id=mail_id, attempts=attempts, reason=str(error))
+                # What is away says so; anything else is a fault, and its mail must not hold up the others.
+                reason = str(error) if isinstance(error, MailUnavailable) else type(error).__name__
+                logger.warning("mail_postponed", mail_id=mail_id, attempts=attempts, reason=reason)
                 await _postpone(database, mail_id, clock, _FIRST_PAUSE * 2 ** (attempts - 1))
                 continue
             logger.exception("mail_given_up", mail_id=mail_id, attempts=attempts)
-        except MailRefused:
-            logger.exception("mail_refused", mail_id=mail_id)
         else:
             delivered += 1
             logger.info("mail_sent", mail_id=mail_id)
@@ -47,21 +52,23 @@ async def deliver_due(database: Database, mailer: Mailer, *, clock: Clock = wall
     return delivered
 
 
-async def _lease(database: Database, clock: Clock) -> list[tuple[int, Mail, int]]:
+async def _lease_one(database: Database, clock: Clock) -> tuple[int, Mail, int] | None:
     now = utc_datetime(clock())
     async with database.session() as session:
-        due = select(QueuedMail.id).where(QueuedMail.due_at <= now).order_by(QueuedMail.due_at).limit(_BATCH)
-        if not (await session.scalars(due)).first():
+        due = select(QueuedMail.id).where(QueuedMail.due_at <= now).order_by(QueuedMail.due_at, QueuedMail.id).limit(1)
+        if (await session.scalars(due)).first() is None:
             # Most looks find nothing, and should not write.
-            return []
+            return None
         lease = (
             update(QueuedMail)
-            .where(QueuedMail.id.in_(due.with_for_update(skip_locked=True)))
+            .where(QueuedMail.id.in_(due.with_for_update(skip_locked=True)), QueuedMail.due_at <= now)
             .values(due_at=now + _LEASE, attempts=QueuedMail.attempts + 1)
             .returning(QueuedMail)
         )
-        rows = (await session.scalars(lease)).all()
-        return [(row.id, Mail(to=row.recipient, subject=row.subject, text=row.text), row.attempts) for row in rows]
+        row = (await session.scalars(lease)).first()
+        if row is None:
+            return None
+        return row.id, Mail(to=row.recipient, subject=row.subject, text=row.text), row.attempts
 
 
 async def _postpone(database: Database, mail_id: int, clock: Clock, pause: timedelta) -> None:
