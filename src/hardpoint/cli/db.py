@@ -5,8 +5,7 @@ import asyncio
 import click
 
 from hardpoint.cli.group import fail
-from hardpoint.cli.loading import settings_or_exit
-from hardpoint.errors import ServiceUnavailable
+from hardpoint.cli.loading import faults_told, settings_or_exit
 
 __all__ = ["command"]
 
@@ -19,13 +18,15 @@ def command() -> None:
 @command.command("upgrade")
 def upgrade() -> None:
     """Bring the schema to the newest revision."""
-    click.echo(asyncio.run(_upgrade()))
+    with faults_told():
+        click.echo(asyncio.run(_upgrade()))
 
 
 @command.command("current")
 def current() -> None:
     """Print the schema's revision; exits with 1 when it is not the newest."""
-    revision, head = asyncio.run(_current())
+    with faults_told():
+        revision, head = asyncio.run(_current())
     click.echo(revision or "empty")
     if revision != head:
         fail(f"The newest revision is {head}. Run: hardpoint db upgrade", status=1)
@@ -34,19 +35,14 @@ def current() -> None:
 async def _upgrade() -> str:
     from hardpoint.service import migrations, open_engine
 
-    try:
-        async with open_engine(settings_or_exit()) as engine:
-            await migrations().upgrade(engine)
-            return await migrations().current(engine) or "empty"
-    except ServiceUnavailable:
-        fail("The database cannot be reached", status=1)
+    async with open_engine(settings_or_exit()) as engine:
+        await migrations().upgrade(engine)
+        return await migrations().current(engine) or "empty"
 
 
 async def _current() -> tuple[str | None, str]:
     from hardpoint.service import migrations, open_engine
 
-    try:
-        async with open_engine(settings_or_exit()) as engine:
-            return await migrations().current(engine), migrations().head()
-    except ServiceUnavailable:
-        fail("The database cannot be reached", status=1)
+    async with open_engine(settings_or_exit()) as engine:
+        await migrations().require_known(engine)
+        return await migrations().current(engine), migrations().head()

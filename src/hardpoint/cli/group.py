@@ -1,5 +1,6 @@
 """The command group, which finds a subcommand's module by its name and imports no other."""
 
+import logging
 from importlib import import_module
 from typing import Final, NoReturn
 
@@ -39,6 +40,8 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, message="hardpoint %(version)s")
 def cli() -> None:
     """Everything a FastAPI service needs between app = FastAPI() and production."""
+    # A command says what is wrong in its own words; `serve` and `worker` configure the log.
+    logging.getLogger("hardpoint").addHandler(logging.NullHandler())
 
 
 def fail(lines: str | list[str], *, status: int) -> NoReturn:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from hardpoint.cli.group import fail
-from hardpoint.cli.loading import settings_or_exit
-from hardpoint.errors import Conflict, NotFound, ServiceUnavailable
+from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
+from hardpoint.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from hardpoint.jobs.durable import DurableJobs, JobInfo
@@ -71,14 +71,15 @@ def _with_jobs(action: "Callable[[DurableJobs], Awaitable[T]]") -> T:
     async def run() -> T:
         from hardpoint.service import open_jobs
 
-        async with open_jobs(settings_or_exit()) as jobs:
+        settings = settings_or_exit()
+        await prepare_database(settings)
+        async with open_jobs(settings) as jobs:
             return await action(jobs)
 
     try:
-        return asyncio.run(run())
+        with faults_told():
+            return asyncio.run(run())
     except NotFound:
         fail("There is no such job", status=1)
     except Conflict as error:
         fail(error.detail, status=1)
-    except ServiceUnavailable:
-        fail("The database cannot be reached, or has no jobs yet", status=1)

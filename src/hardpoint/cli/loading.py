@@ -1,6 +1,8 @@
 """From what an operator typed to settings and an application; faults as lines, never tracebacks."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,11 @@ from starlette.applications import Starlette
 from uvicorn.importer import ImportFromStringError, import_from_string
 
 from hardpoint.cli.group import fail
+from hardpoint.errors import ServiceUnavailable
+from hardpoint.middleware import StackOrderError
 from hardpoint.settings import Settings, SettingsError, load_settings
 
-__all__ = ["REFERENCE_APP", "load_app", "settings_or_exit"]
+__all__ = ["REFERENCE_APP", "faults_told", "load_app", "prepare_database", "settings_or_exit"]
 
 REFERENCE_APP = "hardpoint.service.asgi:create"
 
@@ -28,13 +32,53 @@ def load_app(target: str | None) -> Starlette:
     if target is None:
         from hardpoint.service import create_app
 
-        return create_app(settings_or_exit())
+        settings = settings_or_exit()
+        with faults_told():
+            return create_app(settings)
     sys.path.insert(0, str(Path.cwd()))
     try:
         loaded = import_from_string(target)
-        app = loaded if isinstance(loaded, Starlette) else loaded()
+        app = loaded() if callable(loaded) and not isinstance(loaded, Starlette) else loaded
     except ImportFromStringError as error:
         fail(str(error), status=2)
+    except StackOrderError as error:
+        fail([f"wrong: {fault}" for fault in error.faults], status=1)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            # From inside of the factory; its author wants to see where.
+            raise
+        fail(f"{target} takes arguments, and a factory is called without any", status=2)
     if not isinstance(app, Starlette):
         fail(f"{target} is not a FastAPI or Starlette application", status=2)
     return app
+
+
+@contextmanager
+def faults_told() -> Iterator[None]:
+    """End with a line for what an operator can mend, never with a traceback: a setting, the database, its schema."""
+    from hardpoint.db.migrations import UnknownRevision
+
+    try:
+        yield
+    except SettingsError as error:
+        fail(list(error.faults), status=2)
+    except UnknownRevision as error:
+        fail(f"{error}. Install the version that it belongs to", status=1)
+    except ServiceUnavailable:
+        fail("The database cannot be reached", status=1)
+
+
+async def prepare_database(settings: Settings) -> None:
+    """Migrate the service's own SQLite file; refuse to go on with an old schema anywhere else."""
+    from hardpoint.service import migrations, open_engine
+
+    async with open_engine(settings) as engine:
+        if settings.is_embedded_database:
+            await migrations().upgrade(engine)
+            return
+        await migrations().require_known(engine)
+        if not await migrations().is_current(engine):
+            fail(
+                ["The database's schema is not the one that this version needs.", "Run: hardpoint db upgrade"],
+                status=1,
+            )

@@ -9,12 +9,11 @@ import click
 import uvicorn
 
 from hardpoint import __version__
-from hardpoint.cli.group import fail
-from hardpoint.cli.loading import REFERENCE_APP, settings_or_exit
+from hardpoint.cli.loading import REFERENCE_APP, faults_told, prepare_database, settings_or_exit
 from hardpoint.log import configure_logging, get_logger
 from hardpoint.settings import ENV_PREFIX, Settings
 
-__all__ = ["command", "prepare_database"]
+__all__ = ["command"]
 
 logger = get_logger("hardpoint.cli")
 
@@ -41,7 +40,8 @@ def command(app: str | None, host: str, port: int, workers: int, reload: bool) -
         )
     if app is None:
         settings = settings_or_exit()
-        asyncio.run(prepare_database(settings))
+        with faults_told():
+            asyncio.run(_prepare(settings))
         _print_welcome(settings)
     configure_logging(settings.log_format)
     if app is None and workers > 1 and settings.redis_url is None:
@@ -68,21 +68,12 @@ def command(app: str | None, host: str, port: int, workers: int, reload: bool) -
     )
 
 
-async def prepare_database(settings: Settings) -> None:
-    """Migrate the service's own SQLite file; refuse to start on an old schema anywhere else."""
-    from hardpoint.service import migrations, open_engine
+async def _prepare(settings: Settings) -> None:
+    from hardpoint.service import load_secret
 
-    async with open_engine(settings) as engine:
-        if settings.is_embedded_database:
-            await migrations().upgrade(engine)
-        elif not await migrations().is_current(engine):
-            fail(
-                [
-                    "The database's schema is not the one that this version needs.",
-                    "Run: hardpoint db upgrade",
-                ],
-                status=1,
-            )
+    await prepare_database(settings)
+    # Workers would find out one after another.
+    load_secret(settings)
 
 
 def _print_welcome(settings: Settings) -> None:

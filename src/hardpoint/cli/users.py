@@ -6,9 +6,8 @@ import sys
 import click
 
 from hardpoint.cli.group import fail
-from hardpoint.cli.loading import settings_or_exit
-from hardpoint.errors import ServiceUnavailable, ValidationFailed
-from hardpoint.settings import SettingsError
+from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
+from hardpoint.errors import ValidationFailed
 
 __all__ = ["command"]
 
@@ -29,25 +28,21 @@ def create(email: str, role: str, name: str | None) -> None:
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     try:
-        click.echo(asyncio.run(_create(email, password, role, name)))
+        with faults_told():
+            click.echo(asyncio.run(_create(email, password, role, name)))
     except ValidationFailed as error:
         fail([f"{field.field}: {field.message}" for field in error.field_errors], status=1)
-    except SettingsError as error:
-        fail(list(error.faults), status=2)
-    except ServiceUnavailable:
-        fail("The database cannot be reached", status=1)
 
 
 async def _create(email: str, password: str, role: str, name: str | None) -> int:
     from hardpoint.db import Database
     from hardpoint.ratelimit import MemoryLimiter
-    from hardpoint.service import NewAccount, make_auth, migrations, open_engine
+    from hardpoint.service import NewAccount, make_auth, open_engine
 
     settings = settings_or_exit()
     account = NewAccount.parse(email=email, role=role, name=name)
+    await prepare_database(settings)
     async with open_engine(settings) as engine:
-        if settings.is_embedded_database:
-            await migrations().upgrade(engine)
         auth = make_auth(settings, MemoryLimiter())
         async with Database(engine).session() as session:
             user = await auth.create_user(

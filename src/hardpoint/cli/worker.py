@@ -6,7 +6,7 @@ import signal
 import click
 from starlette.applications import Starlette
 
-from hardpoint.cli.loading import settings_or_exit
+from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
 from hardpoint.log import configure_logging
 from hardpoint.settings import Settings
 
@@ -21,11 +21,11 @@ def command() -> None:
     """
     settings = settings_or_exit()
     configure_logging(settings.log_format)
-    asyncio.run(_work(settings))
+    with faults_told():
+        asyncio.run(_work(settings))
 
 
 async def _work(settings: Settings) -> None:
-    from hardpoint.cli.serve import prepare_database
     from hardpoint.service import make_lifespan
 
     await prepare_database(settings)

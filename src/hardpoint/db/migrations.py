@@ -13,11 +13,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hardpoint.db.session import TranslatedErrors
 
-__all__ = ["Migrations", "run_migrations"]
+__all__ = ["Migrations", "UnknownRevision", "run_migrations"]
 
 T = TypeVar("T")
 
 _LOCK_KEY = 0x68617264706F696E  # "hardpoin": one migration at a time on a PostgreSQL server's database.
+
+
+class UnknownRevision(Exception):
+    """The database has the schema of a newer version, which this one cannot read, let alone upgrade.
+
+    Attributes:
+        revision: The schema's revision.
+    """
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(f"The database's schema, {revision}, is newer than this version")
+        self.revision = revision
 
 
 class Migrations:
@@ -53,6 +65,18 @@ class Migrations:
         """Whether the database has the newest revision."""
         return await self.current(engine) == self.head()
 
+    async def require_known(self, engine: AsyncEngine) -> None:
+        """Look whether the folder has the database's revision.
+
+        Raises:
+            ServiceUnavailable: The database cannot be reached.
+            UnknownRevision: It does not; the database belongs to a newer version.
+        """
+        revision = await self.current(engine)
+        known = {script.revision for script in ScriptDirectory.from_config(self._config).walk_revisions()}
+        if revision is not None and revision not in known:
+            raise UnknownRevision(revision)
+
     async def upgrade(self, engine: AsyncEngine, revision: str = "head") -> None:
         """Bring the database to `revision`: all of it or, when a migration fails, nothing.
 
@@ -60,7 +84,9 @@ class Migrations:
 
         Raises:
             ServiceUnavailable: The database cannot be reached.
+            UnknownRevision: The database has a revision that the folder does not.
         """
+        await self.require_known(engine)
         await self._run(engine, lambda config: command.upgrade(config, revision))
 
     async def downgrade(self, engine: AsyncEngine, revision: str) -> None:

@@ -76,7 +76,7 @@ class TranslatedErrors:
             logger.warning("constraint_violated", error=type(error.orig).__name__)
             raise Conflict from error
         if isinstance(error, PoolTimeoutError | OperationalError | InterfaceError | OSError) or (
-            isinstance(error, DBAPIError) and error.connection_invalidated
+            isinstance(error, DBAPIError) and (error.connection_invalidated or error.statement is None)
         ):
             cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
             logger.error("database_unavailable", error=type(cause).__name__)

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.middleware import Middleware
 
@@ -70,7 +71,7 @@ from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.secret import derive, load_secret
 from hardpoint.service.users.models import AUTH_MODELS, User
-from hardpoint.settings import Settings
+from hardpoint.settings import ENV_PREFIX, Settings, SettingsError
 
 __all__ = ["make_auth", "make_lifespan", "make_stack", "migrations", "open_engine", "open_jobs"]
 
@@ -219,28 +220,40 @@ def _make_mailer(settings: Settings) -> Mailer:
 
 @asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """The database's engine, for a command; makes the data folder that the embedded database is in."""
+    """The database's engine, for a command; makes the data folder that the embedded database is in.
+
+    Raises:
+        SettingsError: The data folder cannot be made.
+        ServiceUnavailable: The folder of a SQLite file does not exist.
+    """
     if settings.is_embedded_database:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            reason = type(error).__name__
+            raise SettingsError([f"{ENV_PREFIX}DATA_DIR: {settings.data_dir} cannot be used: {reason}"]) from error
     engine = create_engine(settings.resolved_database_url)
+    if not _has_folder(engine.url):
+        # The driver would find out in a thread, which may outlive a command's event loop and complain about that.
+        raise ServiceUnavailable("The database's folder does not exist")
     try:
         yield engine
     finally:
         await engine.dispose()
 
 
+def _has_folder(url: URL) -> bool:
+    return url.get_backend_name() != "sqlite" or not url.database or Path(url.database).absolute().parent.is_dir()
+
+
 @asynccontextmanager
 async def open_jobs(settings: Settings) -> AsyncIterator[DurableJobs]:
-    """The durable jobs, for a command; nothing runs them meanwhile.
-
-    Raises:
-        ServiceUnavailable: The database cannot be reached, or its schema is not up to date.
-    """
-    async with open_engine(settings) as engine:
-        if not await migrations().is_current(engine):
-            raise ServiceUnavailable("The schema is not up to date")
-        async with open_durable_jobs(jobs, Database(engine), settings.resolved_database_url) as durable:
-            yield durable
+    """The durable jobs, for a command; nothing runs them meanwhile."""
+    async with (
+        open_engine(settings) as engine,
+        open_durable_jobs(jobs, Database(engine), settings.resolved_database_url) as durable,
+    ):
+        yield durable
 
 
 def migrations() -> Migrations:
