@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
         for origin in value:
             if origin == "*":
                 raise ValueError("'*' cannot be combined with the credentials that this service uses; name the origins")
-            if not _ORIGIN.fullmatch(origin):
+            if not _ORIGIN.fullmatch(origin) or not _has_readable_port(origin):
                 raise ValueError(
                     "has an entry that is not an origin; write each as https://host[:port], without a path"
                 )
@@ -171,9 +171,11 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database(cls, value: SecretStr) -> SecretStr:
-        scheme = value.get_secret_value().partition("://")[0]
-        if scheme not in _DATABASES:
+        scheme, separator, _ = value.get_secret_value().partition("://")
+        if scheme not in _DATABASES or not separator:
             raise ValueError(f"must begin with one of {', '.join(name + '://' for name in _DATABASES)}")
+        if not scheme.startswith("sqlite"):
+            _split_address(value.get_secret_value())
         return value
 
     @field_validator("redis_url")
@@ -184,12 +186,16 @@ class Settings(BaseSettings):
     @field_validator("smtp_url")
     @classmethod
     def _check_smtp(cls, value: SecretStr) -> SecretStr:
+        parts = _split_address(value.get_secret_value())
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            # Usually a password with one of these characters, which has to be percent-encoded.
+            raise ValueError("must be smtp://user:password@host:port, with /, ? and # in them percent-encoded")
         return _with_scheme(value, ("smtp", "smtps"))
 
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: str) -> str:
-        parts = urlsplit(value)
+        parts = _split_address(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must be an http or https address without query and fragment")
         return value
@@ -212,8 +218,22 @@ class Settings(BaseSettings):
         return value
 
 
+def _has_readable_port(address: str) -> bool:
+    try:
+        # Looked at here: the library reads it only when it is asked for.
+        return urlsplit(address).port != 0
+    except ValueError:
+        return False
+
+
+def _split_address(address: str) -> SplitResult:
+    if not _has_readable_port(address):
+        raise ValueError("has a port, or a host, that cannot be read")
+    return urlsplit(address)
+
+
 def _with_scheme(value: SecretStr, schemes: tuple[str, ...]) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
+    parts = _split_address(value.get_secret_value())
     if parts.scheme not in schemes or not (parts.hostname or parts.path.strip("/")):
         raise ValueError(f"must be an address that begins with {' or '.join(name + '://' for name in schemes)}")
     return value
