@@ -108,7 +108,9 @@ def test_json_that_is_no_object_is_a_422_on_every_route(
         assert "canary" not in answer.text
 
 
-@pytest.mark.parametrize("value", ["null", "7", "1.5", "true", "[]", "{}", "1e308", "9" * 400, '{"$ne": null}', '[["x"]]'])
+@pytest.mark.parametrize(
+    "value", ["null", "7", "1.5", "true", "[]", "{}", "1e308", "9" * 400, '{"$ne": null}', '[["x"]]']
+)
 def test_a_member_of_another_kind_is_a_422_on_every_route(
     attacker: Account, json_operations: list[Operation], fill: Callable[[str], str], value: str
 ) -> None:
@@ -145,7 +147,9 @@ def test_of_a_member_that_is_there_twice_the_one_that_was_checked_is_stored(user
     assert (escaped.status_code, escaped.json()["title"]) == (201, "last")
 
 
-@pytest.mark.parametrize("character", ["\\u0000", "\\u0001", "\\u001b", "\\u007f", "\\u0085", "\\u2028", "\\u202e", "\\n"])
+@pytest.mark.parametrize(
+    "character", ["\\u0000", "\\u0001", "\\u001b", "\\u007f", "\\u0085", "\\u2028", "\\u202e", "\\n"]
+)
 def test_a_line_has_no_control_characters(user_of_module: Account, character: str) -> None:
     for method, path, member, more in [
         ("POST", "/posts", "title", ', "body": "b"'),
@@ -223,6 +227,15 @@ def test_a_key_is_told_short_and_printable(user_of_module: Account) -> None:
 
 
 def test_many_values_in_a_list_are_refused(admin: Account) -> None:
-    for scopes in [["metrics"] * 21, ["metrics"] * 50_000, [], ["*"], ["metrics\n"], ["Metrics"], [None], [["metrics"]]]:
+    for scopes in [
+        ["metrics"] * 21,
+        ["metrics"] * 50_000,
+        [],
+        ["*"],
+        ["metrics\n"],
+        ["Metrics"],
+        [None],
+        [["metrics"]],
+    ]:
         answer = admin.client.post("/api-keys", json={"name": "k", "scopes": scopes})
         check_envelope(answer, 422, "VALIDATION_ERROR")

@@ -255,11 +255,21 @@ def test_a_role_in_the_token_gives_no_rights(anyone: httpx2.Client, user_of_modu
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"{", b"null", b"[]", b'"text"', b"1", b"\xff\xfe", b"[" * 4_000, b"{" * 4_000, b'{"exp": NaN}', b"9" * 4_400],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"1",
+        b"\xff\xfe",
+        b"[" * 4_000,
+        b"{" * 4_000,
+        b'{"exp": NaN}',
+        b"9" * 4_400,
+    ],
 )
-def test_a_payload_that_is_no_object_is_refused(
-    anyone: httpx2.Client, user_of_module: Account, payload: bytes
-) -> None:
+def test_a_payload_that_is_no_object_is_refused(anyone: httpx2.Client, user_of_module: Account, payload: bytes) -> None:
     header, claims = parts_of(user_of_module)
     refused(anyone, signed(header, payload))
     refused(anyone, signed(payload, claims))
@@ -428,7 +438,9 @@ def test_another_sessions_mac_does_not_fit(anyone: httpx2.Client, user: Account,
     assert anyone.post("/auth/refresh", json={"refresh_token": user.refresh_token}).status_code == 200
 
 
-@pytest.mark.parametrize("key", ["", "hp", "hp__", "hp_1_", "hp_0_x", "hp_-1_x", "hp_1e3_x", "hp_\u0661_x", "hp_" + "9" * 40])
+@pytest.mark.parametrize(
+    "key", ["", "hp", "hp__", "hp_1_", "hp_0_x", "hp_-1_x", "hp_1e3_x", "hp_\u0661_x", "hp_" + "9" * 40]
+)
 def test_a_made_up_api_key_is_nobody(anyone: httpx2.Client, key: str) -> None:
     answer = anyone.get("/users/me", headers=[(b"X-API-Key", key.encode())])
     check_envelope(answer, 401, "INVALID_TOKEN")

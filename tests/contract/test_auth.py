@@ -1,5 +1,6 @@
 import base64
 import json
+import time
 from contextlib import closing
 
 import httpx2
@@ -254,3 +255,30 @@ def test_api_keys_are_made_listed_and_revoked_by_admins(admin: Account, user: Ac
     check_envelope(anyone.get("/users/me", headers={"X-API-Key": key["key"]}), 401, "INVALID_TOKEN")
     assert admin.client.delete(f"/api-keys/{key['id']}").status_code == 204
     check_envelope(admin.client.delete(f"/api-keys/{key['id']}"), 404, "NOT_FOUND")
+
+
+def test_a_refresh_token_logs_out_without_an_access_token_however_often(anyone: httpx2.Client, user: Account) -> None:
+    body = {"refresh_token": user.refresh_token}
+    for _ in range(2):
+        assert anyone.post("/auth/logout", json=body).status_code == 204
+    check_envelope(user.client.get("/users/me"), 401, "INVALID_TOKEN")
+    check_envelope(anyone.post("/auth/refresh", json=body), 401, "INVALID_TOKEN")
+    # Of a token that is none of ours nothing is told either (RFC 7009, section 2.2).
+    assert anyone.post("/auth/logout", json={"refresh_token": "made-up"}).status_code == 204
+    check_envelope(anyone.post("/auth/logout"), 401, "INVALID_TOKEN")
+
+
+def test_an_expired_access_token_does_not_keep_anybody_from_logging_out(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with Service.started(tmp_path_factory.mktemp("short"), access_token_ttl="1") as short:
+        account = short.sign_up()
+        with closing(account.client) as client:
+            # The leeway for clocks that differ is five seconds.
+            deadline = time.monotonic() + 30
+            while client.get("/users/me").status_code != 401 and time.monotonic() < deadline:
+                time.sleep(0.2)
+            check_envelope(client.post("/auth/logout"), 401, "INVALID_TOKEN")
+            body = {"refresh_token": account.refresh_token}
+            assert client.post("/auth/logout", json=body).status_code == 204
+            check_envelope(client.post("/auth/refresh", json=body), 401, "INVALID_TOKEN")

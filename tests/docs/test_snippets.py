@@ -52,3 +52,14 @@ def test_the_tour_of_the_readme_works(tmp_path: Path) -> None:
     assert '"title":"Hello"' in done.stdout
     assert '"next_cursor":null' in done.stdout
     assert '"title":"Unprocessable Content"' in done.stdout or '"status":422' in done.stdout
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text()))
+    defined = {
+        name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 50
+    assert named - defined == set()
