@@ -1,4 +1,4 @@
-"""A service for each module of attacks, on SQLite, and what an attacker needs: accounts, raw sockets, a look at its rows."""
+"""A service for each module of attacks, on SQLite, and what an attacker needs: accounts, raw sockets, its rows."""
 
 import json
 import socket

@@ -282,3 +282,14 @@ def test_an_expired_access_token_does_not_keep_anybody_from_logging_out(
             body = {"refresh_token": account.refresh_token}
             assert client.post("/auth/logout", json=body).status_code == 204
             check_envelope(client.post("/auth/refresh", json=body), 401, "INVALID_TOKEN")
+
+
+@pytest.mark.parametrize("odd", ["\x00", "a\x00b@example.com", "\ud7ff\x00", "\U0010ffff"])
+def test_text_that_a_database_cannot_hold_is_nobodys(anyone: httpx2.Client, user: Account, odd: str) -> None:
+    answer = anyone.post("/auth/login", data={"username": odd, "password": PASSWORD})
+    check_envelope(answer, 401, "INVALID_CREDENTIALS")
+    answer = user.client.delete("/auth/sessions/a%00b")
+    check_envelope(answer, 422, "VALIDATION_ERROR")
+    for member, path in {"token": "/auth/verify-email", "refresh_token": "/auth/refresh"}.items():
+        assert anyone.post(path, json={member: odd}).status_code in {401, 422}
+    assert anyone.post("/auth/forgot-password", json={"email": odd}).status_code == 422

@@ -187,7 +187,7 @@ async def list_sessions(
     responses=responses(InvalidToken, NotFound, ValidationFailed),
 )
 async def end_session(
-    session_id: Annotated[str, Path(max_length=32)],
+    session_id: Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,32}$")],
     principal: CurrentPrincipal,
     auth: AuthService,
     session: Session,

@@ -79,6 +79,9 @@ class AuthStore(Generic[U]):
 
     async def user_by_email(self, address: str) -> U | None:
         """The user with this address, however it is spelt."""
+        if "\x00" in address:
+            # PostgreSQL's text cannot hold it, so nobody has it, and asking would be an error.
+            return None
         statement = select(self._models.user).where(self._models.user.email_key == email_key(address))
         return (await self.session.scalars(statement)).one_or_none()
 
