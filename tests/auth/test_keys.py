@@ -128,6 +128,7 @@ def test_an_encrypted_key_needs_its_password() -> None:
         private_pem(ED25519)[:-40],
         SECRET,
     ],
+    ids=lambda file: str(len(file)),
 )
 def test_a_file_that_is_no_key_is_refused(pem: bytes) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
