@@ -15,23 +15,23 @@ __all__ = ["deliver_due"]
 
 logger = get_logger("hardpoint.service.mail")
 
-_BATCH: Final = 20
 _LEASE: Final = timedelta(minutes=2)
 _MAX_ATTEMPTS: Final = 10
 _FIRST_PAUSE: Final = timedelta(seconds=10)
 
 
 async def deliver_due(database: Database, mailer: Mailer, *, clock: Clock = wall_clock) -> int:
-    """Hand over the mails that are due; how many were.
+    """Hand over the mails that are due, those that somebody waits for first; how many were.
 
     A mail is leased before it is sent and removed after: another process does not send it meanwhile, and one that dies
     in between leaves it to the next after the lease. A mailer that is away, or breaks, is tried again, each pause twice
     as long; after ten times it is given up.
     """
-    delivered = looked_at = 0
-    while looked_at < _BATCH and (leased := await _lease_one(database, clock)) is not None:
-        looked_at += 1
+    delivered = 0
+    done: int | None = None
+    while (leased := await _lease_next(database, clock, done)) is not None:
         mail_id, mail, attempts = leased
+        done = None
         try:
             await mailer.send(mail)
         except MailRefused:
@@ -47,15 +47,18 @@ async def deliver_due(database: Database, mailer: Mailer, *, clock: Clock = wall
         else:
             delivered += 1
             logger.info("mail_sent", mail_id=mail_id)
-        async with database.session() as session:
-            await session.execute(delete(QueuedMail).where(QueuedMail.id == mail_id))
+        done = mail_id
     return delivered
 
 
-async def _lease_one(database: Database, clock: Clock) -> tuple[int, Mail, int] | None:
+async def _lease_next(database: Database, clock: Clock, done: int | None) -> tuple[int, Mail, int] | None:
+    """Remove the mail `done` and lease the next, in one transaction: a mail costs one, not two."""
     now = utc_datetime(clock())
     async with database.session() as session:
-        due = select(QueuedMail.id).where(QueuedMail.due_at <= now).order_by(QueuedMail.due_at, QueuedMail.id).limit(1)
+        if done is not None:
+            await session.execute(delete(QueuedMail).where(QueuedMail.id == done))
+        order = (QueuedMail.bulk, QueuedMail.due_at, QueuedMail.id)
+        due = select(QueuedMail.id).where(QueuedMail.due_at <= now).order_by(*order).limit(1)
         if (await session.scalars(due)).first() is None:
             # Most looks find nothing, and should not write.
             return None

@@ -82,16 +82,18 @@ class MailNotifier:
 
             {self._public_url}/posts/{post_id}
             """,
+            bulk=True,
         )
 
     def _link(self, action: str, token: str) -> str:
         return f"{self._public_url}/auth/{action}?token={quote(token, safe='')}"
 
-    def _queue(self, session: AsyncSession, user: User, subject: str, text: str) -> None:
+    def _queue(self, session: AsyncSession, user: User, subject: str, text: str, *, bulk: bool = False) -> None:
         mail = QueuedMail(
             recipient=user.email,
             subject=subject,
             text=dedent(text),
+            bulk=bulk,
             due_at=utc_datetime(self._clock()),
         )
         session.add(mail)

@@ -29,10 +29,11 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=200), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("bulk", sa.Boolean(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_queued_mails")),
     )
-    op.create_index("ix_queued_mails_due_at", "queued_mails", ["due_at"])
+    op.create_index("ix_queued_mails_bulk_due_at", "queued_mails", ["bulk", "due_at"])
 
     op.create_table(
         "users",
