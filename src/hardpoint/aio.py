@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["running", "task_group"]
+
+_ASK_AGAIN_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
@@ -31,4 +33,8 @@ async def running(work: Coroutine[Any, Any, None], *, name: str | None = None) -
         try:
             yield
         finally:
-            task.cancel()
+            # `asyncio.wait_for`, which libraries use, loses a cancellation that arrives just as it succeeds (before
+            # Python 3.12): asked once, such work would go on for ever and the service would never end.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=_ASK_AGAIN_SECONDS)
