@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
-__all__ = ["running", "task_group"]
-
-_ASK_AGAIN_SECONDS: Final = 0.5
+__all__ = ["is_wanted", "running", "task_group"]
 
 
 @asynccontextmanager
@@ -33,8 +31,14 @@ async def running(work: Coroutine[Any, Any, None], *, name: str | None = None) -
         try:
             yield
         finally:
-            # `asyncio.wait_for`, which libraries use, loses a cancellation that arrives just as it succeeds (before
-            # Python 3.12): asked once, such work would go on for ever and the service would never end.
-            while not task.done():
-                task.cancel()
-                await asyncio.wait([task], timeout=_ASK_AGAIN_SECONDS)
+            task.cancel()
+
+
+def is_wanted() -> bool:
+    """Whether nobody has cancelled the current task: the condition of a loop that works until cancelled.
+
+    `asyncio.wait_for`, which libraries use, loses a cancellation that arrives just as it succeeds (before Python 3.12).
+    A loop that relies on the exception alone then goes on for ever, and what waits for its end never ends.
+    """
+    task = asyncio.current_task()
+    return task is None or not task.cancelling()

@@ -205,6 +205,16 @@ def _quoted(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
+def _not_of_sockets(record: logging.LogRecord) -> bool:
+    """Whether uvicorn's line is to be kept.
+
+    For each WebSocket it writes the address with its query, in which tokens travel; and it complains of one that was
+    refused with an HTTP response, as the ASGI extension for that allows. Our access log has a line for both.
+    """
+    text = str(record.msg)
+    return '"WebSocket %s"' not in text and text != "ASGI callable returned without completing handshake."
+
+
 def configure_logging(
     log_format: LogFormat | None = None,
     *,
@@ -235,6 +245,7 @@ def configure_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    logging.getLogger("uvicorn.error").addFilter(_not_of_sockets)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         uvicorn_logger = logging.getLogger(name)
         uvicorn_logger.handlers.clear()

@@ -11,7 +11,10 @@ from hardpoint.settings import Settings
 
 PUBLIC = {
     "GET /.well-known/jwks.json",
+    "GET /asyncapi.json",
     "GET /docs",
+    # Asks the hub's authenticator who it is, as the socket does.
+    "GET /events",
     "GET /health/live",
     "GET /health/ready",
     "GET /openapi.json",
@@ -28,6 +31,7 @@ PUBLIC = {
     "POST /auth/register",
     "POST /auth/reset-password",
     "POST /auth/verify-email",
+    "WEBSOCKET /ws",
 }
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
-from hardpoint.aio import running
+from hardpoint.aio import is_wanted, running
 from hardpoint.auth.store import SessionAndUser
 from hardpoint.broadcast import Broadcast
 from hardpoint.clock import Clock, monotonic_clock
@@ -111,7 +111,7 @@ class PrincipalCache:
         self._broadcast.on_gap(self.clear)
         await self._broadcast.subscribe(_CHANNEL, self._hear)
         try:
-            while True:
+            while is_wanted():
                 message = await self._outgoing.get()
                 try:
                     await self._broadcast.publish(_CHANNEL, message)

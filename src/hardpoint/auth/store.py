@@ -133,6 +133,24 @@ class AuthStore(Generic[U]):
         row = (await self.session.execute(statement)).one_or_none()
         return None if row is None else SessionAndUser(row[0], row[1])
 
+    async def living_roles(
+        self, session_ids: Sequence[str], *, now: datetime, lifetime: timedelta, idle: timedelta
+    ) -> dict[str, str]:
+        """The user's role of each of these sessions that is neither over nor of a disabled user."""
+        models = self._models
+        statement = (
+            select(models.session.id, models.user.role)
+            .join(models.user, models.user.id == models.session.user_id)
+            .where(
+                models.session.id.in_(session_ids),
+                models.session.revoked_at.is_(None),
+                models.session.created_at > now - lifetime,
+                models.session.last_seen_at > now - idle,
+                models.user.is_active,
+            )
+        )
+        return {row.id: row.role for row in await self.session.execute(statement)}
+
     async def rotate(self, session_id: str, *, generation: int, now: datetime) -> bool:
         """Take the step after `generation`; false when it has been taken or the session is over.
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from hardpoint.aio import running
+from hardpoint.aio import is_wanted, running
 from hardpoint.broadcast.base import Receiver, Receivers
 from hardpoint.log import get_logger
 from hardpoint.valkey import ValkeyUnavailable, make_client
@@ -105,7 +105,7 @@ class ValkeyBroadcast:
     async def run(self) -> None:
         """Listen until cancelled; `open_valkey_broadcast` runs it."""
         pause = _FIRST_PAUSE_SECONDS
-        while True:
+        while is_wanted():
             try:
                 async with self._listener.pubsub() as pubsub:
                     self._pubsub = pubsub
@@ -127,7 +127,7 @@ class ValkeyBroadcast:
         # can do so on it.
         await self._request([_ALIVE])
         asked = False
-        while True:
+        while is_wanted():
             message = await pubsub.get_message(timeout=self._silence_seconds)
             if message is None:
                 if asked:

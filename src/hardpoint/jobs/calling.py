@@ -3,24 +3,18 @@
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from fastapi.dependencies.utils import get_dependant, solve_dependencies
+from fastapi.dependencies.utils import get_dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from starlette.requests import Request
 
-__all__ = ["Call", "Overrides"]
+from hardpoint.resolving import Overrides, resolved
+
+__all__ = ["Call"]
 
 _VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """Dependencies to replace in one call, in the form in which FastAPI looks for them."""
-
-    dependency_overrides: Mapping[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
 
 
 class Call:
@@ -99,31 +93,16 @@ class Call:
             overrides: Dependencies to replace.
         """
         values = self._validated(arguments)
-        async with AsyncExitStack() as request_stack, AsyncExitStack() as function_stack:
-            scope = {
-                "type": "http",
-                "method": "GET",
-                "path": "/",
-                "query_string": b"",
-                "headers": [],
-                "state": dict(state),
-                "fastapi_inner_astack": request_stack,
-                "fastapi_function_astack": function_stack,
-            }
-            solved = await solve_dependencies(
-                request=Request(scope),
-                dependant=self._dependant,
-                dependency_overrides_provider=overrides,
-                async_exit_stack=request_stack,
-                embed_body_fields=False,
-            )
-            if solved.errors:
-                missing = ", ".join(".".join(map(str, fault["loc"])) for fault in solved.errors)
-                raise TypeError(
-                    f"A dependency of {self.function.__qualname__} needs what only a request has: {missing}"
-                )
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], "state": dict(state)}
+        async with AsyncExitStack() as stack:
+            try:
+                dependencies = await stack.enter_async_context(resolved(self._dependant, scope, overrides=overrides))
+            except RequestValidationError as error:
+                missing = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
+                name = self.function.__qualname__
+                raise TypeError(f"A dependency of {name} needs what only a request has: {missing}") from None
             given = {name: getattr(values, name) for name in self._arguments.model_fields}
-            await self.function(**given, **solved.values)
+            await self.function(**given, **dependencies)
 
 
 def _is_dependency(parameter: inspect.Parameter) -> bool:

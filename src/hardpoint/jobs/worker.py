@@ -16,14 +16,14 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
 from hardpoint import context
-from hardpoint.aio import running
+from hardpoint.aio import is_wanted, running
 from hardpoint.db import session as session_dependency
 from hardpoint.errors import ApiError
-from hardpoint.jobs.calling import Overrides
 from hardpoint.jobs.definitions import GiveUp, JobError, RunningJob, running_job
 from hardpoint.jobs.durable import DurableJobs
 from hardpoint.jobs.engine import Attempt, Outcome
 from hardpoint.log import get_logger
+from hardpoint.resolving import Overrides
 
 __all__ = ["open_worker"]
 
@@ -186,7 +186,7 @@ async def _hold_lock(connection: AsyncConnection, executor_id: str) -> None:
 
 async def _watch(jobs: DurableJobs, connection: AsyncConnection, executor_id: str) -> None:
     try:
-        while True:
+        while is_wanted():
             for other in await jobs.engine.busy_executors() - {executor_id}:
                 key = {"key": _lock_key(other)}
                 if (await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key)).scalar():

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from hardpoint.aio import running
+from hardpoint.aio import is_wanted, running
 from hardpoint.lifespan.resources import Opened, Resource
 from hardpoint.log import get_logger
 
@@ -39,7 +39,7 @@ def periodic(
 
     async def run_forever(opened: Opened) -> None:
         due = at_start
-        while True:
+        while is_wanted():
             if due:
                 try:
                     await work(opened)

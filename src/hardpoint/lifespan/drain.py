@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context
 from types import FrameType
 from typing import Any, Final
 
@@ -123,7 +124,8 @@ def _signals_chained(drain: Drain) -> Iterator[Callable[[], None]]:
             previous[number](number, frame)
         else:
             # A signal handler may interrupt anything; the loop is told and acts between two steps.
-            loop.call_soon_threadsafe(drain.start)
+            # In a context of its own: whatever request was interrupted has nothing to do with it.
+            loop.call_soon_threadsafe(drain.start, context=Context())
 
     def hand_over() -> None:
         for number in received[:1]:

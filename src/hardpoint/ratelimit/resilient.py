@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
-from hardpoint.aio import running
+from hardpoint.aio import is_wanted, running
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.memory import MemoryLimiter
@@ -63,7 +63,7 @@ class Breaker:
 
     async def run(self) -> None:
         """Wait for an outage, probe until the store is back, and so on until cancelled."""
-        while True:
+        while is_wanted():
             await self._opened.wait()
             await self._sleep(_PROBE_SECONDS)
             try:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from hardpoint.aio import running
+from hardpoint.aio import is_wanted, running
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.ratelimit.rate import Charge, Decision, judge
 from hardpoint.valkey import make_client
@@ -117,7 +117,7 @@ class ValkeyLimiter:
     async def run(self) -> None:
         """Write batch after batch until cancelled; `open_valkey_limiter` runs it."""
         try:
-            while True:
+            while is_wanted():
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._waiting:

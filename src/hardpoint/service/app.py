@@ -7,6 +7,7 @@ from hardpoint.auth import api_keys_router, auth_router, jwks_router
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import health_router
 from hardpoint.openapi import docs_router
+from hardpoint.realtime import realtime_router
 from hardpoint.service.access import require_role
 from hardpoint.service.comments.routes import router as comments_router
 from hardpoint.service.jobs.routes import router as jobs_router
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(posts_router)
     app.include_router(comments_router)
     app.include_router(jobs_router)
+    app.include_router(realtime_router(asyncapi_path="/asyncapi.json" if settings.shows_docs else None))
     app.include_router(api_keys_router(guard=Depends(require_role("admin"))))
     if settings.shows_docs:
         app.include_router(docs_router(title="hardpoint"))

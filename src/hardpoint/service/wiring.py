@@ -65,8 +65,12 @@ from hardpoint.ratelimit import (
     open_resilient_limiter,
 )
 from hardpoint.ratelimit.valkey import open_valkey_limiter
+from hardpoint.realtime import ChannelStore, Hub, MemoryChannels, open_hub
+from hardpoint.realtime.authentication import SessionAuthenticator
+from hardpoint.realtime.valkey import open_valkey_channels
 from hardpoint.service.jobs import housekeeping  # noqa: F401 - declares its jobs.
 from hardpoint.service.jobs.registry import jobs
+from hardpoint.service.live.channels import channels
 from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.secret import derive, load_secret
@@ -78,6 +82,8 @@ __all__ = ["make_auth", "make_lifespan", "make_stack", "migrations", "open_engin
 _REQUEST_SECONDS: Final = 30
 _MAIL_SECONDS: Final = 0.5
 _WORKER_CLOSE_SECONDS: Final = 30
+# Sockets are closed over this part of the delay, so that the last of them has ended when it has passed.
+_DRAIN_PART: Final = 0.6
 _DRAIN_SECONDS: Final = {"development": 0.5, "test": 0.5, "production": 5.0}
 
 
@@ -158,7 +164,28 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         return open_worker(opened[durable], state=opened.state)
 
     delay = _DRAIN_SECONDS[settings.environment]
-    leaves = [Resource("drain", lambda _: open_drain(delay_seconds=delay))] if serves else []
+    drain = Resource("drain", lambda _: open_drain(delay_seconds=delay))
+    leaves = [drain] if serves else []
+    origins = frozenset({*settings.cors_origins, settings.resolved_public_url})
+
+    @asynccontextmanager
+    async def open_realtime(opened: Opened) -> AsyncIterator[Hub]:
+        authenticator = SessionAuthenticator(
+            opened[auth], opened[database], query_access_tokens=settings.accepts_access_tokens_in_ws_query
+        )
+        async with (
+            _open_channels(settings, opened[broadcast]) as store,
+            open_hub(
+                channels,
+                store,
+                authenticator=authenticator,
+                allowed_origins=origins,
+                drain=opened[drain] if serves else None,
+                drain_seconds=delay * _DRAIN_PART,
+            ) as hub,
+        ):
+            yield hub
+
     works = not settings.is_production if works is None else works
     workers = [
         periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS, at_start=True),
@@ -173,9 +200,10 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         broadcast,
         auth,
         Resource.constant("cursor_signer", CursorSigner(derive(load_secret(settings), "cursors"))),
-        Resource.constant("allowed_origins", frozenset({*settings.cors_origins, settings.resolved_public_url})),
+        Resource.constant("allowed_origins", origins),
         mailer,
         Resource.constant("notifier", MailNotifier(settings.resolved_public_url)),
+        Resource("realtime", open_realtime),
         Resource("light_tasks", lambda opened: open_light_tasks(opened.state)),
         # Last, so that everything that a job may use is open before it and closed after it.
         *(workers if works else []),
@@ -201,6 +229,15 @@ async def _open_broadcast(settings: Settings) -> AsyncIterator[Broadcast]:
         return
     async with open_valkey_broadcast(settings.redis_url.get_secret_value()) as broadcast:
         yield broadcast
+
+
+@asynccontextmanager
+async def _open_channels(settings: Settings, broadcast: Broadcast) -> AsyncIterator[ChannelStore]:
+    if settings.redis_url is None:
+        yield MemoryChannels()
+        return
+    async with open_valkey_channels(settings.redis_url.get_secret_value(), broadcast) as store:
+        yield store
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from hardpoint.service.access import CurrentUser
 from hardpoint.service.comments.models import Comment
 from hardpoint.service.comments.schemas import CommentOut, NewComment
 from hardpoint.service.comments.service import Comments
+from hardpoint.service.live.announcing import Announce
 from hardpoint.service.posts.dependencies import VisiblePost
 
 __all__ = ["router"]
@@ -33,11 +34,12 @@ router = APIRouter(
 
 @router.post("", status_code=201, summary="Comment on a post", responses=responses(Forbidden))
 async def create_comment(
-    new: NewComment, author: CurrentUser, post: VisiblePost, service: CommentsService
+    new: NewComment, author: CurrentUser, post: VisiblePost, service: CommentsService, announce: Announce
 ) -> CommentOut:
-    """On what one may see."""
-    comment = await service.add(post, author, new)
-    return CommentOut.model_validate(comment)
+    """On what one may see; the post's channel tells of it."""
+    comment = CommentOut.model_validate(await service.add(post, author, new))
+    await announce(f"post:{post.id}", comment, f"comment:{comment.id}")
+    return comment
 
 
 @router.get("", summary="A post's comments")

@@ -1,0 +1,195 @@
+"""Channels over Valkey or Redis: one history for all processes, and one subscription connection for each of them."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from hardpoint.broadcast import Broadcast
+from hardpoint.errors import ServiceUnavailable
+from hardpoint.realtime.store import Entry, History, Missed
+from hardpoint.valkey import ValkeyUnavailable, make_client
+
+__all__ = ["ValkeyChannels", "open_valkey_channels"]
+
+_KEY_SECONDS: Final = 86_400
+_PRESENT_SECONDS: Final = 30
+# A channel's end outlives its messages by this much, so that who missed nothing is told so.
+_END_SECONDS: Final = 86_400
+
+# Strings of digits, not Lua's numbers: those are written with an exponent from 2^53 on, and INCR counts exactly.
+_BEGIN: Final = """
+local function begin()
+  local time = redis.call('TIME')
+  return redis.call('SET', KEYS[1], time[1] .. string.format('%06d', time[2]), 'NX', 'EX', ARGV[1])
+end
+"""
+# The message is stored and published in one step, so whoever subscribes and then reads misses nothing.
+_PUBLISH: Final = (
+    _BEGIN
+    + """
+if ARGV[6] ~= '' then
+  local known = redis.call('GET', KEYS[3])
+  if known then return known end
+end
+begin()
+redis.call('INCR', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+local offset = redis.call('GET', KEYS[1])
+if tonumber(ARGV[4]) > 0 then
+  local now = redis.call('TIME')[1]
+  redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset .. '-0', 't', now, 'd', ARGV[3])
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  while true do
+    local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+    if not oldest or (now - oldest[2][2]) * 1000 <= tonumber(ARGV[5]) then break end
+    redis.call('XDEL', KEYS[2], oldest[1])
+  end
+end
+if ARGV[6] ~= '' then redis.call('SET', KEYS[3], offset, 'EX', ARGV[6]) end
+redis.call('PUBLISH', ARGV[2], offset .. ' ' .. ARGV[3])
+return offset
+"""
+)
+_READ: Final = (
+    _BEGIN
+    + """
+local new = begin()
+local last = redis.call('GET', KEYS[1])
+if new or ARGV[2] == '' then return {last, 0} end
+local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+local since, kept_from = tonumber(ARGV[2]), tonumber(last)
+if oldest then kept_from = tonumber(string.match(oldest[1], '^(%d+)')) - 1 end
+if since < kept_from or since > tonumber(last) then return {last, 0} end
+return {last, 1, redis.call('XRANGE', KEYS[2], '(' .. ARGV[2] .. '-0', '+')}
+"""
+)
+
+
+class ValkeyChannels:
+    """A `ChannelStore` on Valkey or Redis; make it with `open_valkey_channels`.
+
+    Histories live as long as the store's memory: with persistence (`appendonly yes`) they survive its restart; without,
+    clients are told that they missed something. A channel's keys share a hash tag, as a cluster needs.
+
+    Args:
+        client: For commands; whoever made it closes it.
+        broadcast: Carries the messages between processes; on the same store, with the same prefix.
+        prefix: What keys and the store's channels begin with.
+    """
+
+    def __init__(self, client: "Redis", broadcast: Broadcast, *, prefix: str = "hardpoint:") -> None:
+        self._client = client
+        self._broadcast = broadcast
+        self._prefix = prefix
+        self._instance = secrets.token_hex(6)
+        self._publish = client.register_script(_PUBLISH)
+        self._read = client.register_script(_READ)
+        self._listening: dict[tuple[str, Callable[[Entry], None]], Callable[[bytes], None]] = {}
+
+    def _keys(self, channel: str, key: str | None = None) -> list[str]:
+        base = f"{self._prefix}channel:{{{channel}}}"
+        return [base, f"{base}:history", f"{base}:key:{key}"]
+
+    async def publish(self, channel: str, data: bytes, *, history: History, key: str | None = None) -> int:
+        """Append a message and tell every subscriber; its offset. With a `key` that was used before, the former's.
+
+        A key is remembered for a day.
+
+        Raises:
+            ServiceUnavailable: The store is away, slow, full or refuses. The message may have been published all the
+                same: with a `key`, try again.
+        """
+        arguments = [
+            int(history.seconds) + _END_SECONDS,
+            f"{self._prefix}ch:{channel}",
+            data,
+            history.count,
+            max(1, int(history.seconds * 1_000)),
+            "" if key is None else _KEY_SECONDS,
+        ]
+        return int(await self._run(self._publish, self._keys(channel, key), arguments))
+
+    async def read(self, channel: str, since: int | None) -> Missed:
+        """What came after `since`; with `None` the channel's end alone.
+
+        Raises:
+            ServiceUnavailable: The store is away, slow, full or refuses.
+        """
+        arguments = [_END_SECONDS, "" if since is None else since]
+        end, recovered, *found = await self._run(self._read, self._keys(channel)[:2], arguments)
+        entries = [Entry(int(place.partition(b"-")[0]), fields[3]) for place, fields in (found[0] if found else ())]
+        return Missed(recovered=bool(recovered), end=int(end), entries=entries)
+
+    async def _run(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
+        try:
+            return await script(keys=keys, args=arguments)
+        except ValkeyUnavailable as error:
+            raise ServiceUnavailable("Channels are not available") from error
+
+    async def subscribe(self, channel: str, receiver: Callable[[Entry], None]) -> None:
+        """Call `receiver` with each message from now on. Some may be lost; `on_gap` and the offsets tell."""
+
+        def receive(message: bytes) -> None:
+            offset, _, data = message.partition(b" ")
+            receiver(Entry(int(offset), data))
+
+        self._listening[channel, receiver] = receive
+        await self._broadcast.subscribe(f"ch:{channel}", receive)
+
+    async def unsubscribe(self, channel: str, receiver: Callable[[Entry], None]) -> None:
+        """Stop; one that is not subscribed is no error."""
+        receive = self._listening.pop((channel, receiver), None)
+        if receive is not None:
+            await self._broadcast.unsubscribe(f"ch:{channel}", receive)
+
+    def on_gap(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever messages may have been missed."""
+        self._broadcast.on_gap(callback)
+
+    async def enter(self, members: Collection[tuple[str, str]]) -> None:
+        """Say that each (channel, member) is present in this process, for the next half a minute."""
+        until = time.time() + _PRESENT_SECONDS
+        try:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for channel, member in members:
+                    key = self._present_key(channel)
+                    pipeline.zadd(key, {f"{self._instance} {member}": until})
+                    pipeline.expire(key, _PRESENT_SECONDS * 2)
+                await pipeline.execute()
+        except ValkeyUnavailable as error:
+            raise ServiceUnavailable("Channels are not available") from error
+
+    async def leave(self, channel: str, member: str) -> None:
+        """Say that `member` has left, as far as this process knows."""
+        try:
+            await self._client.zrem(self._present_key(channel), f"{self._instance} {member}")
+        except ValkeyUnavailable as error:
+            raise ServiceUnavailable("Channels are not available") from error
+
+    async def present(self, channel: str) -> list[str]:
+        """Who is present, in every process, sorted."""
+        key = self._present_key(channel)
+        try:
+            found: list[Any] = await self._client.zrange(key, f"({time.time()}", "+inf", byscore=True)
+        except ValkeyUnavailable as error:
+            raise ServiceUnavailable("Channels are not available") from error
+        return sorted({member.decode().partition(" ")[2] for member in found})
+
+    def _present_key(self, channel: str) -> str:
+        return f"{self._prefix}channel:{{{channel}}}:present"
+
+
+@asynccontextmanager
+async def open_valkey_channels(
+    url: str, broadcast: Broadcast, *, prefix: str = "hardpoint:"
+) -> AsyncIterator[ValkeyChannels]:
+    """A `ValkeyChannels` with a connection pool of its own; see there for the arguments."""
+    client = make_client(url)
+    try:
+        yield ValkeyChannels(client, broadcast, prefix=prefix)
+    finally:
+        await client.aclose()

@@ -1,0 +1,1 @@
+"""What clients hear of at once: the channels, and how they are told without losing anything."""
