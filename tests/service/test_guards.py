@@ -17,12 +17,15 @@ PUBLIC = {
     "GET /events",
     "GET /health/live",
     "GET /health/ready",
+    # Logs in by itself.
+    "GET /live",
     "GET /openapi.json",
     "GET /posts",
     "GET /posts/{post_id}",
     "GET /posts/{post_id}/comments",
     "GET /redoc",
     "MOUNT /docs-assets",
+    "MOUNT /live-assets",
     "POST /auth/forgot-password",
     "POST /auth/login",
     # Takes a refresh token as well as an access token, and refuses when there is neither.

@@ -97,6 +97,16 @@ class Service:
                 self.process.kill()
         return self.process.wait(10)
 
+    def kill_and_start(self) -> None:
+        """End the process with SIGKILL, and start another one on the same port with the same settings."""
+        self.process.kill()
+        self.process.wait()
+        port = httpx2.URL(self.url).port
+        assert port is not None
+        with (self.folder / "stdout").open("a") as out, (self.folder / "stderr").open("a") as err:
+            self.process = _start(self.folder, port, (), self.settings, out, err)
+        self.wait_until_live()
+
     @property
     def log(self) -> str:
         return (self.folder / "stderr").read_text()

@@ -82,6 +82,7 @@ def _print_welcome(settings: Settings) -> None:
     url = settings.resolved_public_url
     click.echo(f"hardpoint {__version__}, development, on {url}")
     click.echo(f"  API docs     {url}/docs")
+    click.echo(f"  live page    {url}/live")
     click.echo("  first admin  hardpoint users create --email you@example.com --role admin")
     if settings.smtp_url is None:
         click.echo(f"  mails        {settings.data_dir.absolute() / 'mail'}")

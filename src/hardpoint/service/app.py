@@ -11,6 +11,7 @@ from hardpoint.realtime import realtime_router
 from hardpoint.service.access import require_role
 from hardpoint.service.comments.routes import router as comments_router
 from hardpoint.service.jobs.routes import router as jobs_router
+from hardpoint.service.live.routes import router as live_page_router
 from hardpoint.service.posts.routes import router as posts_router
 from hardpoint.service.users.routes import router as users_router
 from hardpoint.service.wiring import make_lifespan, make_stack
@@ -49,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(jobs_router)
     app.include_router(realtime_router(asyncapi_path="/asyncapi.json" if settings.shows_docs else None))
     app.include_router(api_keys_router(guard=Depends(require_role("admin"))))
+    app.include_router(live_page_router)
     if settings.shows_docs:
         app.include_router(docs_router(title="hardpoint"))
     return app
