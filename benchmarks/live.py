@@ -1,0 +1,237 @@
+"""Deliveries per second, delay and memory of WebSocket fan-out, measured side by side in one run.
+
+    make bench-live                                   every way, 1,000 connections
+    make bench-live ARGS="--connections 10000 --only hardpoint_memory"
+
+Each way is a server process on one core; the clients are plain sockets in another process on the other core, which
+count bytes instead of parsing frames, so that the server is what is measured. The ways take turns, round by round.
+
+    deliveries_per_second  200 messages, published one after the other as fast as they are taken
+    p50_ms, p99_ms         the delay from publishing to a client's socket, 50 messages, 100 ms apart
+    stalled_ratio          p99 of 50 clients beside one that never reads, by p99 without it; inf: everybody waits
+    kib_each               resident memory of the server for each idle connection
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from run import HERE, ValkeyServer, free_port
+
+WAYS = ["starlette_loop", "hardpoint_memory", "hardpoint_valkey", "broadcaster_memory", "python_socketio"]
+BURST, PACED, PAUSE_MS, STALLED_CONNECTIONS = 200, 50, 100.0, 50
+HANDSHAKE = (
+    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+SUBSCRIBE = b'{"type":"subscribe","channel":"all"}'
+AT = re.compile(rb'"at": ?"(\d{10}\.\d{9})"')
+
+
+def frame(payload: bytes) -> bytes:
+    # A client's frames are masked (RFC 6455, section 5.3); with zeros the payload stays what it is.
+    assert len(payload) < 126
+    return bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+class Client(asyncio.Protocol):
+    """A socket that notes when each message arrived."""
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+        self.ready = asyncio.get_running_loop().create_future()
+        self.count = 0
+        self.delays: list[float] = []
+        self._buffer = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        is_socketio = self.way == "python_socketio"
+        path = "/socket.io/?EIO=4&transport=websocket" if is_socketio else "/ws"
+        transport.write(HANDSHAKE.format(path=path).encode())
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic()
+        found = AT.findall(self._buffer + data)
+        if found:
+            self.count += len(found)
+            self.delays += [now - float(at) for at in found]
+            # What is left may be the beginning of a message.
+            self._buffer = (self._buffer + data).rpartition(b"padding")[2][-400:]
+            return
+        self._buffer += data
+        if not self.ready.done():
+            self._join()
+
+    def _join(self) -> None:
+        if self.way == "python_socketio":
+            if b'"sid"' in self._buffer and b"0{" in self._buffer and not hasattr(self, "asked"):
+                self.asked = True
+                self.transport.write(frame(b"40"))
+            elif b"40{" in self._buffer:
+                self.ready.set_result(None)
+        elif b"\r\n\r\n" in self._buffer and not hasattr(self, "asked"):
+            self.asked = True
+            self.transport.write(frame(SUBSCRIBE))
+        if b"subscribed" in self._buffer:
+            self.ready.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(error or ConnectionError("closed"))
+
+
+def resident_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    match = re.search(r"VmRSS:\s+(\d+)", status)
+    assert match is not None
+    return int(match[1])
+
+
+async def call(url: str) -> Any:
+    def fetch() -> Any:
+        method = "POST" if "/publish" in url else "GET"
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=120) as answer:
+            return json.load(answer)
+
+    return await asyncio.to_thread(fetch)
+
+
+async def received(clients: list[Client], count: int) -> float:
+    """When every client has `count` messages more."""
+    async with asyncio.timeout(120):
+        while min(client.count for client in clients) < count:
+            await asyncio.sleep(0.002)
+    return time.monotonic()
+
+
+@asynccontextmanager
+async def serving(way: str, core: int) -> AsyncIterator[tuple[str, int]]:
+    """The server's URL and its process id."""
+    port = free_port()
+    command = ["taskset", "-c", str(core), sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "--factory"]
+    command += [f"apps.live:{way}", "--port", str(port), "--no-access-log", "--log-level", "critical"]
+    command += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--backlog", "4096"]
+    command += ["--timeout-graceful-shutdown", "1"]
+    process = subprocess.Popen(command)
+    try:
+        for _ in range(600):
+            try:
+                await call(f"http://127.0.0.1:{port}/item")
+                break
+            except OSError:
+                await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def connect(way: str, url: str, connections: int) -> list[Client]:
+    loop = asyncio.get_running_loop()
+    port = int(url.rpartition(":")[2])
+    clients: list[Client] = []
+    for start in range(0, connections, 100):
+        some = [
+            (await loop.create_connection(lambda: Client(way), "127.0.0.1", port))[1]
+            for _ in range(min(100, connections - start))
+        ]
+        await asyncio.gather(*(client.ready for client in some))
+        clients += some
+    # The server's own count; it also tells the application of its hub.
+    assert not way.startswith("hardpoint") or await call(f"{url}/hub") >= connections
+    return clients
+
+
+async def measure(way: str, connections: int, core: int) -> dict[str, float]:
+    async with serving(way, core) as (url, pid):
+        before = resident_kib(pid)
+        clients = await connect(way, url, connections)
+        each = (resident_kib(pid) - before) / connections
+        began = time.monotonic()
+        publishing = asyncio.ensure_future(call(f"{url}/publish?count={BURST}"))
+        ended, _ = await asyncio.gather(received(clients, BURST), publishing)
+        delays = await paced(clients, url)
+        for client in clients:
+            client.transport.abort()
+    return {
+        "deliveries_per_second": BURST * connections / (ended - began),
+        "p50_ms": 1_000 * statistics.median(delays),
+        "p99_ms": percentile_ms(delays),
+        "kib_each": each,
+    }
+
+
+async def measure_stalled(way: str, core: int) -> dict[str, float]:
+    """The delay with one client that never reads, as a share of the delay without it; infinite for a stall."""
+    async with serving(way, core) as (url, _):
+        clients = await connect(way, url, STALLED_CONNECTIONS)
+        without = percentile_ms(await paced(clients, url))
+        (slow,) = await connect(way, url, 1)
+        slow.transport.pause_reading()
+        ratio = math.inf
+        try:
+            async with asyncio.timeout(15):
+                # What the network holds for it is filled first.
+                await call(f"{url}/publish?count=400&size=30000&pause_ms=5")
+                ratio = percentile_ms(await paced(clients, url)) / without
+        except TimeoutError:
+            pass
+        for client in [*clients, slow]:
+            client.transport.abort()
+    return {"stalled_ratio": ratio}
+
+
+def percentile_ms(delays: list[float]) -> float:
+    return 1_000 * sorted(delays)[int(len(delays) * 0.99)]
+
+
+async def paced(clients: list[Client], url: str) -> list[float]:
+    for client in clients:
+        client.count, client.delays = 0, []
+    publishing = asyncio.ensure_future(call(f"{url}/publish?count={PACED}&pause_ms={PAUSE_MS}"))
+    await asyncio.gather(received(clients, PACED), publishing)
+    return [delay for client in clients for delay in client.delays]
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=WAYS, action="append")
+    arguments = parser.parse_args()
+    ways = arguments.only or WAYS
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[-1]})
+    results: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    with ValkeyServer.started() as valkey:
+        os.environ["BENCHMARK_REDIS_URL"] = valkey.url
+        for number in range(arguments.rounds):
+            for way in ways:
+                measured = await measure(way, arguments.connections, cores[0])
+                results[way].append({**measured, **await measure_stalled(way, cores[0])})
+            print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
+    names = ["deliveries_per_second", "p50_ms", "p99_ms", "stalled_ratio", "kib_each"]
+    print(f"{arguments.connections} connections, medians of {arguments.rounds} rounds")
+    print(f"{'way':20}" + "".join(f"{name:>24}" for name in names))
+    for way, rounds in results.items():
+        print(f"{way:20}" + "".join(f"{statistics.median(r[name] for r in rounds):24.1f}" for name in names))
+    folder = HERE / "results"
+    folder.mkdir(exist_ok=True)
+    (folder / f"live-{arguments.connections}.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
