@@ -35,6 +35,8 @@ PARTS = {
     "hardpoint.jobs": [],
     "hardpoint.jobs.durable": ["jobs"],
     "hardpoint.jobs.worker": ["jobs"],
+    "hardpoint.metrics": ["metrics"],
+    "hardpoint.metrics.sources": ["metrics"],
     "hardpoint.testing": ["auth"],
     "hardpoint.service": ["serve"],
     "hardpoint.cli": [],

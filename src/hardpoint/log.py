@@ -9,6 +9,8 @@ The event travels through `logging`, so it reaches whatever handlers the applica
 
 import json
 import logging
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Collection, Mapping
@@ -26,6 +28,7 @@ __all__ = [
     "LogFormat",
     "configure_logging",
     "get_logger",
+    "instance_name",
 ]
 
 LogFormat = Literal["json", "console"]
@@ -205,6 +208,11 @@ def _quoted(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
+def instance_name() -> str:
+    """What this process is called where nobody named it: `host:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 def configure_logging(
     log_format: LogFormat | None = None,
     *,
@@ -220,12 +228,14 @@ def configure_logging(
         log_format: `json`, `console`, or `None` for `console` on an interactive terminal and `json` elsewhere.
         level: The lowest level that is written.
         stream: Where to write; standard error by default.
-        static: Fields for every JSON line.
+        static: Fields for every JSON line; by default `instance`, this process's `instance_name()`.
     """
     target = sys.stderr if stream is None else stream
     interactive = target.isatty()
     if log_format is None:
         log_format = "console" if interactive else "json"
+    if static is None:
+        static = {"instance": instance_name()}
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         JsonFormatter(static=static) if log_format == "json" else ConsoleFormatter(colour=interactive),

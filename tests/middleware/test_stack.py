@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 from hardpoint import context
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import DrainMiddleware
+from hardpoint.metrics import MetricsMiddleware
 from hardpoint.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
@@ -42,6 +43,7 @@ PARTS = {
     "client address": Middleware(ClientAddressMiddleware),
     "request id": Middleware(RequestIdMiddleware),
     "timing": Middleware(TimingMiddleware),
+    "metrics": Middleware(MetricsMiddleware),
     "access log": Middleware(AccessLogMiddleware),
     "drain": Middleware(DrainMiddleware),
     "security headers": Middleware(SecurityHeadersMiddleware),

@@ -18,9 +18,21 @@ from hardpoint.db import Database
 from hardpoint.errors import Conflict, NotFound
 from hardpoint.jobs.definitions import DEFAULT_QUEUE, Job, JobRegistry
 from hardpoint.jobs.engine import Engine, JobInfo, JobStatus, is_migrated, migrate
+from hardpoint.jobs.figures import JobCount, JobFigures, Latency, read_figures
 from hardpoint.log import get_logger
 
-__all__ = ["DurableJobs", "JobInfo", "JobStatus", "get_durable_jobs", "is_migrated", "migrate", "open_durable_jobs"]
+__all__ = [
+    "DurableJobs",
+    "JobCount",
+    "JobFigures",
+    "JobInfo",
+    "JobStatus",
+    "Latency",
+    "get_durable_jobs",
+    "is_migrated",
+    "migrate",
+    "open_durable_jobs",
+]
 
 logger = get_logger("hardpoint.jobs")
 
@@ -105,6 +117,14 @@ class DurableJobs:
     async def list(self, *, status: JobStatus | None = None, limit: int = 100) -> list[JobInfo]:
         """The newest jobs, newest first, of one status if one is given."""
         return await self.engine.infos(status=status, limit=limit)
+
+    async def figures(self, *, recent_seconds: int = 300) -> JobFigures:
+        """How many jobs wait, run and have failed, how long the first in line waits, and how long they took recently.
+
+        Args:
+            recent_seconds: Over which time latencies are told.
+        """
+        return await read_figures(self.database.engine, now=self._clock(), recent_seconds=recent_seconds)
 
     async def cancel(self, job_id: str) -> None:
         """Do not begin the job, or end it before its next attempt.

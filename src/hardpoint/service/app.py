@@ -3,9 +3,10 @@
 from fastapi import Depends, FastAPI
 
 from hardpoint import __version__
-from hardpoint.auth import api_keys_router, auth_router, jwks_router
+from hardpoint.auth import api_keys_router, auth_router, jwks_router, require_scope
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import health_router
+from hardpoint.metrics import metrics_router
 from hardpoint.openapi import docs_router
 from hardpoint.service.access import require_role
 from hardpoint.service.comments.routes import router as comments_router
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(comments_router)
     app.include_router(jobs_router)
     app.include_router(api_keys_router(guard=Depends(require_role("admin"))))
+    app.include_router(metrics_router(guard=Depends(require_scope("metrics"))))
     if settings.shows_docs:
         app.include_router(docs_router(title="hardpoint"))
     return app
