@@ -38,6 +38,8 @@ PARTS = {
     "hardpoint.metrics": ["metrics"],
     "hardpoint.metrics.sources": ["metrics"],
     "hardpoint.testing": ["auth"],
+    "hardpoint.tracing": [],
+    "hardpoint.tracing.otlp": ["otel"],
     "hardpoint.service": ["serve"],
     "hardpoint.cli": [],
     "hardpoint.cli.group": ["serve"],

@@ -15,6 +15,7 @@ FLOORS: dict[str, int] = {
     "errors": 1,
     "log": 1,
     "settings": 1,
+    "tracing": 1,
     "valkey": 1,
     "broadcast": 2,
     "db": 2,

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, TextIO
 
 from hardpoint import context
+from hardpoint.tracing import trace_fields
 
 __all__ = [
     "REDACTED",
@@ -133,6 +134,7 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
         fields["request_id"] = request_id
     if (principal := context.principal.get()) is not None:
         fields["principal"] = principal
+    fields.update(trace_fields())
     fields.update(getattr(record, "fields", {}))
     return fields
 

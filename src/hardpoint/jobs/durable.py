@@ -20,6 +20,7 @@ from hardpoint.jobs.definitions import DEFAULT_QUEUE, Job, JobRegistry
 from hardpoint.jobs.engine import Engine, JobInfo, JobStatus, is_migrated, migrate
 from hardpoint.jobs.figures import JobCount, JobFigures, Latency, read_figures
 from hardpoint.log import get_logger
+from hardpoint.tracing import carried
 
 __all__ = [
     "DurableJobs",
@@ -66,7 +67,7 @@ class DurableJobs:
         """Add a job to its queue; its id.
 
         With a session it is part of the session's transaction: rolled back, it never was; committed, it will run. The
-        request's id and principal go along.
+        request's id and principal go along, and its trace.
 
         Args:
             job: A job of this registry.
@@ -91,7 +92,7 @@ class DurableJobs:
             "name": job.name,
             "queue": job.queue,
             "arguments": encoded,
-            "context": {"request_id": context.request_id.get(), "principal": context.principal.get()},
+            "context": {"request_id": context.request_id.get(), "principal": context.principal.get(), **carried()},
             "delay_seconds": delay.total_seconds(),
             "priority": priority,
         }

@@ -12,6 +12,7 @@ from hardpoint.service.access import require_role
 from hardpoint.service.comments.routes import router as comments_router
 from hardpoint.service.jobs.routes import router as jobs_router
 from hardpoint.service.posts.routes import router as posts_router
+from hardpoint.service.tracing import TELEMETRY
 from hardpoint.service.users.routes import router as users_router
 from hardpoint.service.wiring import make_lifespan, make_stack
 from hardpoint.settings import Settings
@@ -37,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         # A redirect for a slash would answer a typo with a 307 that no other layer sees.
         redirect_slashes=False,
+        telemetry=TELEMETRY,
         generate_unique_id_function=lambda route: route.name,
     )
     install_error_handlers(app)

@@ -55,6 +55,7 @@ from hardpoint.middleware import (
     Stack,
     TimeLimitMiddleware,
     TimingMiddleware,
+    TracingMiddleware,
 )
 from hardpoint.ratelimit import (
     FailureLimiter,
@@ -72,6 +73,7 @@ from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.metrics import make_metrics
 from hardpoint.service.secret import derive, load_secret
+from hardpoint.service.tracing import exporting
 from hardpoint.service.users.models import AUTH_MODELS, User
 from hardpoint.settings import ENV_PREFIX, Settings, SettingsError
 
@@ -93,6 +95,7 @@ def make_stack(settings: Settings) -> Stack:
     return Stack(
         Middleware(ClientAddressMiddleware, trusted=settings.trusted_proxies),
         Middleware(RequestIdMiddleware),
+        Middleware(TracingMiddleware),
         Middleware(TimingMiddleware),
         Middleware(MetricsMiddleware),
         Middleware(AccessLogMiddleware, exempt_paths=HEALTH_PATHS),
@@ -171,6 +174,7 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
     ]
     return Lifespan(
         *leaves,
+        *exporting(settings),
         metrics,
         database,
         durable,
