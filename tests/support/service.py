@@ -65,8 +65,8 @@ class Service:
 
     @classmethod
     @contextmanager
-    def started(cls, folder: Path, *arguments: str, **settings: str) -> Iterator["Service"]:
-        port = free_port()
+    def started(cls, folder: Path, *arguments: str, port: int | None = None, **settings: str) -> Iterator["Service"]:
+        port = port or free_port()
         with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
             process = _start(folder, port, arguments, settings, out, err)
             service = cls(folder, process, f"http://127.0.0.1:{port}", settings)
