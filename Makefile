@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint format bench pins clean
+.PHONY: run test lint format bench bench-live pins clean
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -25,6 +25,10 @@ format: $(INSTALLED)  ## Apply the formatter and the safe fixes
 bench: $(INSTALLED)  ## The benchmarks, as ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-live: $(INSTALLED)  ## WebSocket fan-out beside other ways
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
+	$(BIN)/python benchmarks/live.py $(ARGS)
 
 pins: $(INSTALLED)  ## Refresh requirements.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \

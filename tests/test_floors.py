@@ -15,6 +15,7 @@ FLOORS: dict[str, int] = {
     "errors": 1,
     "log": 1,
     "settings": 1,
+    "tracing": 1,
     "valkey": 1,
     "broadcast": 2,
     "db": 2,
@@ -26,6 +27,7 @@ FLOORS: dict[str, int] = {
     "routing": 2,
     "auth": 3,
     "jobs": 3,
+    "metrics": 3,
     "openapi": 3,
     "realtime": 3,
     "testing": 3,
@@ -34,6 +36,7 @@ FLOORS: dict[str, int] = {
 }
 # On the ground floor everything may use everything, without a circle, which the interpreter would refuse.
 NEIGHBOURS: dict[str, set[str]] = {
+    "metrics": {"jobs"},
     "testing": {"auth"},
     # `realtime.authentication` alone, which the rest of the part does without.
     "realtime": {"auth"},

@@ -1,6 +1,8 @@
 import io
 import json
 import logging
+import os
+import socket
 from typing import Any
 
 import pytest
@@ -104,3 +106,5 @@ def test_configured_logging_writes_one_line_an_event(capsys: pytest.CaptureFixtu
     entries = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(entry["event"], entry["level"]) for entry in entries] == [("one", "info"), ("two", "error")]
     assert "ZeroDivisionError" in entries[1]["exception"]
+    # Nobody named this process.
+    assert {entry["instance"] for entry in entries} == {f"{socket.gethostname()}:{os.getpid()}"}

@@ -74,7 +74,7 @@ def _hardpoint(open_store: Callable[[], Any]) -> FastAPI:
 
 
 def hardpoint_memory() -> FastAPI:
-    return _hardpoint(lambda: contextlib.nullcontext())
+    return _hardpoint(contextlib.nullcontext)
 
 
 def hardpoint_valkey() -> FastAPI:

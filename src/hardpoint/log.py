@@ -9,6 +9,8 @@ The event travels through `logging`, so it reaches whatever handlers the applica
 
 import json
 import logging
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Collection, Mapping
@@ -17,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, TextIO
 
 from hardpoint import context
+from hardpoint.tracing import trace_fields
 
 __all__ = [
     "REDACTED",
@@ -26,6 +29,7 @@ __all__ = [
     "LogFormat",
     "configure_logging",
     "get_logger",
+    "instance_name",
 ]
 
 LogFormat = Literal["json", "console"]
@@ -130,6 +134,7 @@ def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
         fields["request_id"] = request_id
     if (principal := context.principal.get()) is not None:
         fields["principal"] = principal
+    fields.update(trace_fields())
     fields.update(getattr(record, "fields", {}))
     return fields
 
@@ -215,6 +220,11 @@ def _not_of_sockets(record: logging.LogRecord) -> bool:
     return '"WebSocket %s"' not in text and text != "ASGI callable returned without completing handshake."
 
 
+def instance_name() -> str:
+    """What this process is called where nobody named it: `host:pid`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 def configure_logging(
     log_format: LogFormat | None = None,
     *,
@@ -230,12 +240,14 @@ def configure_logging(
         log_format: `json`, `console`, or `None` for `console` on an interactive terminal and `json` elsewhere.
         level: The lowest level that is written.
         stream: Where to write; standard error by default.
-        static: Fields for every JSON line.
+        static: Fields for every JSON line; by default `instance`, this process's `instance_name()`.
     """
     target = sys.stderr if stream is None else stream
     interactive = target.isatty()
     if log_format is None:
         log_format = "console" if interactive else "json"
+    if static is None:
+        static = {"instance": instance_name()}
     handler = logging.StreamHandler(target)
     handler.setFormatter(
         JsonFormatter(static=static) if log_format == "json" else ConsoleFormatter(colour=interactive),

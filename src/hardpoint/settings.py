@@ -14,6 +14,8 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hardpoint.log import instance_name
+
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "check_secret", "load_settings"]
 
 ENV_PREFIX: Final = "HARDPOINT_"
@@ -89,6 +91,7 @@ class Settings(BaseSettings):
     public_url: str | None = None
     smtp_from: str = "hardpoint@localhost"
     log_format: Literal["json", "console"] | None = None
+    instance: Annotated[str | None, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")] = None
     docs: bool | None = None
 
     @property
@@ -112,6 +115,11 @@ class Settings(BaseSettings):
     def resolved_public_url(self) -> str:
         """The service's own address in links, without a slash at its end."""
         return (self.public_url or "http://127.0.0.1:8000").rstrip("/")
+
+    @property
+    def resolved_instance(self) -> str:
+        """What logs and metrics call this instance: the given name, or `host:pid`."""
+        return self.instance or instance_name()
 
     @property
     def accepts_access_tokens_in_ws_query(self) -> bool:

@@ -43,7 +43,7 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
 def test_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
     done = run_cli("--help", cwd=tmp_path)
     assert lines_of(done, 0) == []
-    for name in ("db", "serve", "stack", "users"):
+    for name in ("db", "dev", "serve", "stack", "users"):
         assert re.search(rf"^  {name} +\w", done.stdout, re.MULTILINE)
 
 

@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 from hardpoint import context
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import DrainMiddleware
+from hardpoint.metrics import MetricsMiddleware
 from hardpoint.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
@@ -30,6 +31,7 @@ from hardpoint.middleware import (
     StackOrderError,
     TimeLimitMiddleware,
     TimingMiddleware,
+    TracingMiddleware,
     check_order,
 )
 from hardpoint.middleware.stack import _ROLES, _RULES
@@ -41,7 +43,9 @@ ORIGIN = "https://a.example"
 PARTS = {
     "client address": Middleware(ClientAddressMiddleware),
     "request id": Middleware(RequestIdMiddleware),
+    "tracing": Middleware(TracingMiddleware),
     "timing": Middleware(TimingMiddleware),
+    "metrics": Middleware(MetricsMiddleware),
     "access log": Middleware(AccessLogMiddleware),
     "drain": Middleware(DrainMiddleware),
     "security headers": Middleware(SecurityHeadersMiddleware),
@@ -64,7 +68,7 @@ def test_the_recommended_order_is_accepted_and_printed() -> None:
     assert "max_bytes=1000" in lines[-1]
     assert len(stack) == len(PARTS)
     assert stack[0].cls is ClientAddressMiddleware
-    assert [part.cls for part in stack[1:3]] == [RequestIdMiddleware, TimingMiddleware]
+    assert [part.cls for part in stack[1:3]] == [RequestIdMiddleware, TracingMiddleware]
 
 
 @pytest.mark.parametrize(("outer", "inner", "reason"), _RULES)

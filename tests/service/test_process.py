@@ -25,10 +25,11 @@ def test_a_start_in_development_says_where_to_go_next(tmp_path: Path) -> None:
 
 
 def test_the_log_is_json_lines_off_a_terminal(tmp_path: Path) -> None:
-    with Service.started(tmp_path) as service, service.client() as client:
+    with Service.started(tmp_path, instance="web-1") as service, service.client() as client:
         client.get("/posts?token=canary", headers={"X-Request-ID": "from-the-test"})
     events = [json.loads(line) for line in service.log.splitlines()]
     assert any(event["event"] == "request" and event["request_id"] == "from-the-test" for event in events)
+    assert {event["instance"] for event in events} == {"web-1"}
     assert "canary" not in service.log
 
 
@@ -87,6 +88,12 @@ def test_several_workers_share_accounts_and_sessions(tmp_path: Path) -> None:
             assert account.client.post("/auth/logout").status_code == 204
             answers = [httpx2.get(f"{service.url}/users/me", headers=header, timeout=30) for _ in range(20)]
             assert {answer.status_code for answer in answers} == {401}
+        admin = service.create("admin")
+        with closing(admin.client):
+            key = admin.client.post("/api-keys", json={"name": "k", "scopes": ["metrics"]}).json()["key"]
+        # One of the workers answers, and tells the sum.
+        metrics = httpx2.get(f"{service.url}/internal/metrics", headers={"X-API-Key": key}, timeout=30).text
+        assert 'hardpoint_http_requests_total{method="GET",route="/users/me",status="401"} 20.0' in metrics
     assert '"event": "limits_are_per_process"' in service.log
 
 

@@ -12,6 +12,7 @@ __all__ = ["cli", "fail"]
 
 _COMMANDS: Final = {
     "db": "Schema migrations",
+    "dev": "The reference service on a real PostgreSQL and a real Valkey, from wheels",
     "jobs": "Durable jobs: list, show, retry, cancel",
     "serve": "Serve the reference service, or any module:app",
     "stack": "The middleware stack, outermost first, and what is wrong with it",

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import click
@@ -19,6 +22,8 @@ logger = get_logger("hardpoint.cli")
 
 # Requests in flight are waited for by our own drain; this bounds what uvicorn waits for after it, such as streams.
 _SHUTDOWN_SECONDS: Final = 10
+# prometheus-client reads it when it is imported, which is why a worker finds it in its environment.
+_SHARED_VALUES: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @click.command("serve")
@@ -43,29 +48,41 @@ def command(app: str | None, host: str, port: int, workers: int, reload: bool) -
         with faults_told():
             asyncio.run(_prepare(settings))
         _print_welcome(settings)
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, static={"instance": settings.resolved_instance})
     if app is None and workers > 1 and settings.redis_url is None:
         # Each process counts for itself, so that a client may get `workers` times the limit.
         logger.warning("limits_are_per_process", workers=workers, remedy=f"set {ENV_PREFIX}REDIS_URL")
-    uvicorn.run(
-        app or REFERENCE_APP,
-        factory=app is None,
-        host=host,
-        port=port,
-        workers=workers,
-        reload=reload,
-        app_dir="." if app is not None else None,
-        log_config=None,
-        access_log=False,
-        # Forwarding headers are ClientAddressMiddleware's, which reads them from the right.
-        proxy_headers=False,
-        server_header=False,
-        ws="websockets-sansio",
-        ws_max_size=65_536,
-        # Negotiated compression more than doubles a connection's memory.
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-    )
+    with _metrics_added_up(workers):
+        uvicorn.run(
+            app or REFERENCE_APP,
+            factory=app is None,
+            host=host,
+            port=port,
+            workers=workers,
+            reload=reload,
+            app_dir="." if app is not None else None,
+            log_config=None,
+            access_log=False,
+            # Forwarding headers are ClientAddressMiddleware's, which reads them from the right.
+            proxy_headers=False,
+            server_header=False,
+            ws="websockets-sansio",
+            ws_max_size=65_536,
+            # Negotiated compression more than doubles a connection's memory.
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+
+
+@contextmanager
+def _metrics_added_up(workers: int) -> Iterator[None]:
+    """Several workers share the files in which prometheus-client then keeps its values."""
+    if workers == 1 or _SHARED_VALUES in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="hardpoint-metrics-") as folder:
+        os.environ[_SHARED_VALUES] = folder
+        yield
 
 
 async def _prepare(settings: Settings) -> None:

@@ -20,7 +20,7 @@ def command() -> None:
     On SIGTERM what runs is finished first. A job whose worker is killed is taken over by another one.
     """
     settings = settings_or_exit()
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, static={"instance": settings.resolved_instance})
     with faults_told():
         asyncio.run(_work(settings))
 

@@ -6,7 +6,7 @@
 from hardpoint.db.engine import create_engine
 from hardpoint.db.locks import transaction_lock
 from hardpoint.db.pagination import CursorSigner, Page, PageParams, PageRequest, page_params
-from hardpoint.db.session import Database, Session, get_database, open_database, session
+from hardpoint.db.session import Database, PoolUsage, Session, get_database, open_database, session
 from hardpoint.db.types import UTCDateTime
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Page",
     "PageParams",
     "PageRequest",
+    "PoolUsage",
     "Session",
     "UTCDateTime",
     "create_engine",

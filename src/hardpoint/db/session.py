@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends
-from sqlalchemy import URL, MetaData, text
+from sqlalchemy import URL, MetaData, QueuePool, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -15,11 +16,26 @@ from hardpoint.db.engine import create_engine
 from hardpoint.errors import Conflict, ServiceUnavailable
 from hardpoint.log import get_logger
 
-__all__ = ["Database", "Session", "open_database", "session"]
+__all__ = ["Database", "PoolUsage", "Session", "open_database", "session"]
 
 logger = get_logger("hardpoint.db")
 
 _RETRY_SECONDS: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUsage:
+    """A pool of connections at one moment.
+
+    Attributes:
+        open: Connections that are open.
+        checked_out: How many of them are in use.
+        limit: How many there may be.
+    """
+
+    open: int
+    checked_out: int
+    limit: int
 
 
 class Database:
@@ -58,6 +74,14 @@ class Database:
         with TranslatedErrors():
             async with self.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
+
+    def pool_usage(self) -> PoolUsage | None:
+        """How far the pool is used; `None` for a database in memory, which has one connection and no pool."""
+        pool = self.engine.pool
+        if not isinstance(pool, QueuePool):
+            return None
+        used = pool.checkedout()
+        return PoolUsage(open=pool.checkedin() + used, checked_out=used, limit=pool.size() + pool._max_overflow)  # noqa: SLF001 - it tells the size alone.
 
     async def create_tables(self, metadata: MetaData) -> None:
         """Create the tables that are not there yet. For tests and first steps; migrations change what is there."""

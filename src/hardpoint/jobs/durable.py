@@ -18,9 +18,22 @@ from hardpoint.db import Database
 from hardpoint.errors import Conflict, NotFound
 from hardpoint.jobs.definitions import DEFAULT_QUEUE, Job, JobRegistry
 from hardpoint.jobs.engine import Engine, JobInfo, JobStatus, is_migrated, migrate
+from hardpoint.jobs.figures import JobCount, JobFigures, Latency, read_figures
 from hardpoint.log import get_logger
+from hardpoint.tracing import carried
 
-__all__ = ["DurableJobs", "JobInfo", "JobStatus", "get_durable_jobs", "is_migrated", "migrate", "open_durable_jobs"]
+__all__ = [
+    "DurableJobs",
+    "JobCount",
+    "JobFigures",
+    "JobInfo",
+    "JobStatus",
+    "Latency",
+    "get_durable_jobs",
+    "is_migrated",
+    "migrate",
+    "open_durable_jobs",
+]
 
 logger = get_logger("hardpoint.jobs")
 
@@ -54,7 +67,7 @@ class DurableJobs:
         """Add a job to its queue; its id.
 
         With a session it is part of the session's transaction: rolled back, it never was; committed, it will run. The
-        request's id and principal go along.
+        request's id and principal go along, and its trace.
 
         Args:
             job: A job of this registry.
@@ -79,7 +92,7 @@ class DurableJobs:
             "name": job.name,
             "queue": job.queue,
             "arguments": encoded,
-            "context": {"request_id": context.request_id.get(), "principal": context.principal.get()},
+            "context": {"request_id": context.request_id.get(), "principal": context.principal.get(), **carried()},
             "delay_seconds": delay.total_seconds(),
             "priority": priority,
         }
@@ -105,6 +118,14 @@ class DurableJobs:
     async def list(self, *, status: JobStatus | None = None, limit: int = 100) -> list[JobInfo]:
         """The newest jobs, newest first, of one status if one is given."""
         return await self.engine.infos(status=status, limit=limit)
+
+    async def figures(self, *, recent_seconds: int = 300) -> JobFigures:
+        """How many jobs wait, run and have failed, how long the first in line waits, and how long they took recently.
+
+        Args:
+            recent_seconds: Over which time latencies are told.
+        """
+        return await read_figures(self.database.engine, now=self._clock(), recent_seconds=recent_seconds)
 
     async def cancel(self, job_id: str) -> None:
         """Do not begin the job, or end it before its next attempt.

@@ -1,4 +1,4 @@
-"""The one seam to the engine, which is DBOS: everything that knows it is in this module.
+"""The one seam to the engine, which is DBOS: what knows it is in this module, and in `figures`, which reads its table.
 
 One workflow runs every job. Each attempt is a step of it, so what an attempt came to is noted; the pause between two is
 a sleep of the engine's, which goes on where it was when a process dies. Jobs are JSON in the database, and what waits
@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from hardpoint.jobs.definitions import JobQueue
 from hardpoint.log import get_logger
 
-__all__ = ["Attempt", "Engine", "JobInfo", "JobStatus", "Outcome", "is_migrated", "migrate"]
+__all__ = ["STATUSES", "Attempt", "Engine", "JobInfo", "JobStatus", "Outcome", "is_migrated", "migrate"]
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -46,7 +46,7 @@ _VERSION: Final = "1"
 _MAX_RECOVERIES: Final = 20
 _SERIALIZER: Final = DBOSPortableJSONSerializer()
 _one_worker: Final = Lock()
-_STATUSES: Final[Mapping[str, JobStatus]] = {
+STATUSES: Final[Mapping[str, JobStatus]] = {
     "ENQUEUED": "queued",
     "DELAYED": "queued",
     "PENDING": "running",
@@ -256,7 +256,7 @@ class Engine:
 
     async def infos(self, *, status: JobStatus | None = None, limit: int = 100) -> list[JobInfo]:
         """The newest jobs, newest first."""
-        wanted = None if status is None else [theirs for theirs, ours in _STATUSES.items() if ours == status]
+        wanted = None if status is None else [theirs for theirs, ours in STATUSES.items() if ours == status]
         found = await self._client.list_workflows_async(
             status=wanted, limit=limit, sort_desc=True, load_input=False, load_output=False
         )
@@ -442,7 +442,7 @@ def _moment(milliseconds: int | None) -> datetime | None:
 
 def _info(status: WorkflowStatus) -> JobInfo:
     attributes = status.attributes or {}
-    ours = _STATUSES[status.status]
+    ours = STATUSES[status.status]
     tried = attributes.get("attempts", 0 if ours == "queued" or status.dequeued_at is None else 1)
     error = attributes.get("error")
     if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":

@@ -38,6 +38,7 @@ class LightTasks:
 
     Attributes:
         waiting: How many run or wait.
+        done: How many have succeeded.
         failed: How many have failed.
     """
 
@@ -49,6 +50,7 @@ class LightTasks:
         self._timeout_seconds = timeout_seconds
         self._slots = asyncio.Semaphore(max_running)
         self.waiting = 0
+        self.done = 0
         self.failed = 0
 
     def start(self, function: Callable[..., Awaitable[None]], arguments: Mapping[str, Any]) -> None:
@@ -65,6 +67,7 @@ class LightTasks:
             self.failed += 1
             logger.exception("task_failed", task=name)
         else:
+            self.done += 1
             logger.debug("task_finished", task=name)
         finally:
             self.waiting -= 1

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
+from opentelemetry.trace import StatusCode
 from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
@@ -24,6 +25,7 @@ from hardpoint.jobs.durable import DurableJobs
 from hardpoint.jobs.engine import Attempt, Outcome
 from hardpoint.log import get_logger
 from hardpoint.resolving import Overrides
+from hardpoint.tracing import continued
 
 __all__ = ["open_worker"]
 
@@ -49,6 +51,14 @@ class _Runner:
         """Make the attempt."""
         context.request_id.set(attempt.context.get("request_id"))
         context.principal.set(attempt.context.get("principal"))
+        with continued(f"job {attempt.name}", attempt.context, _attributes(attempt)) as span:
+            outcome = await self._run(attempt, session)
+            if outcome.error is not None:
+                # What may be told of it, no more.
+                span.set_status(StatusCode.ERROR, outcome.error)
+            return outcome
+
+    async def _run(self, attempt: Attempt, session: AsyncSession | None) -> Outcome:
         job = self._jobs.registry.get(attempt.name)
         if job is None:
             return self.failed(attempt, GiveUp(f"There is no job {attempt.name!r} in this version"))
@@ -83,6 +93,10 @@ class _Runner:
 
 def _fields(attempt: Attempt) -> dict[str, Any]:
     return {"job": attempt.name, "job_id": attempt.job_id, "attempt": attempt.number}
+
+
+def _attributes(attempt: Attempt) -> dict[str, str | int]:
+    return {f"hardpoint.{name}": value for name, value in _fields(attempt).items()}
 
 
 def _overrides(session: AsyncSession | None) -> Overrides | None:

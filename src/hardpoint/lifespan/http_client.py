@@ -1,4 +1,4 @@
-"""One pool of outgoing HTTP connections for the whole service, which carries the request's id along.
+"""One pool of outgoing HTTP connections for the whole service, which carries the request's id and trace along.
 
 Needs the extra `http`.
 """
@@ -12,6 +12,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from hardpoint import context
+from hardpoint.tracing import carried
 
 __all__ = ["HttpClient", "get_http_client", "open_http_client"]
 
@@ -26,7 +27,7 @@ async def open_http_client(
     max_keepalive_connections: int = 20,
     connect_retries: int = 1,
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client whose requests carry `X-Request-ID`; its connections are closed at the end.
+    """A client whose requests carry `X-Request-ID` and `traceparent`; its connections are closed at the end.
 
     As a resource: `Resource("http_client", lambda _: open_http_client())`.
 
@@ -43,15 +44,17 @@ async def open_http_client(
         base_url=base_url,
         timeout=httpx2.Timeout(timeout_seconds, connect=connect_timeout_seconds),
         transport=httpx2.AsyncHTTPTransport(limits=limits, retries=connect_retries),
-        event_hooks={"request": [_carry_request_id]},
+        event_hooks={"request": [_carry_on]},
     ) as client:
         yield client
 
 
-async def _carry_request_id(request: httpx2.Request) -> None:
+async def _carry_on(request: httpx2.Request) -> None:
     request_id = context.request_id.get()
     if request_id is not None:
         request.headers.setdefault(context.REQUEST_ID_HEADER, request_id)
+    for name, value in carried().items():
+        request.headers.setdefault(name, value)
 
 
 async def get_http_client(connection: HTTPConnection) -> httpx2.AsyncClient:

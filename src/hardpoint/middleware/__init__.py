@@ -10,6 +10,7 @@ from hardpoint.middleware.security_headers import SecurityHeadersMiddleware
 from hardpoint.middleware.stack import Fault, Stack, StackOrderError, check_order, describe
 from hardpoint.middleware.time_limit import TimeLimitMiddleware
 from hardpoint.middleware.timing import TimingMiddleware
+from hardpoint.middleware.tracing import TracingMiddleware
 
 __all__ = [
     "AccessLogMiddleware",
@@ -24,6 +25,7 @@ __all__ = [
     "StackOrderError",
     "TimeLimitMiddleware",
     "TimingMiddleware",
+    "TracingMiddleware",
     "check_order",
     "describe",
     "new_request_id",

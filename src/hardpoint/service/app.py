@@ -3,9 +3,10 @@
 from fastapi import Depends, FastAPI
 
 from hardpoint import __version__
-from hardpoint.auth import api_keys_router, auth_router, jwks_router
+from hardpoint.auth import api_keys_router, auth_router, jwks_router, require_scope
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import health_router
+from hardpoint.metrics import metrics_router
 from hardpoint.openapi import docs_router
 from hardpoint.realtime import realtime_router
 from hardpoint.service.access import require_role
@@ -13,6 +14,7 @@ from hardpoint.service.comments.routes import router as comments_router
 from hardpoint.service.jobs.routes import router as jobs_router
 from hardpoint.service.live.routes import router as live_page_router
 from hardpoint.service.posts.routes import router as posts_router
+from hardpoint.service.tracing import TELEMETRY
 from hardpoint.service.users.routes import router as users_router
 from hardpoint.service.wiring import make_lifespan, make_stack
 from hardpoint.settings import Settings
@@ -38,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         # A redirect for a slash would answer a typo with a 307 that no other layer sees.
         redirect_slashes=False,
+        telemetry=TELEMETRY,
         generate_unique_id_function=lambda route: route.name,
     )
     install_error_handlers(app)
@@ -51,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(realtime_router(asyncapi_path="/asyncapi.json" if settings.shows_docs else None))
     app.include_router(api_keys_router(guard=Depends(require_role("admin"))))
     app.include_router(live_page_router)
+    app.include_router(metrics_router(guard=Depends(require_scope("metrics"))))
     if settings.shows_docs:
         app.include_router(docs_router(title="hardpoint"))
     return app

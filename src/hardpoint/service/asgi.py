@@ -16,5 +16,5 @@ def create() -> FastAPI:
         SettingsError: A setting is refused.
     """
     settings = load_settings()
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, static={"instance": settings.resolved_instance})
     return create_app(settings)

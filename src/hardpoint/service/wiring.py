@@ -43,6 +43,7 @@ from hardpoint.lifespan import (
 )
 from hardpoint.lifespan.http_client import open_http_client
 from hardpoint.mail import Mailer, make_mailer
+from hardpoint.metrics import METRICS_PATH, MeteredLimiter, Metrics, MetricsMiddleware
 from hardpoint.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
@@ -54,6 +55,7 @@ from hardpoint.middleware import (
     Stack,
     TimeLimitMiddleware,
     TimingMiddleware,
+    TracingMiddleware,
 )
 from hardpoint.ratelimit import (
     FailureLimiter,
@@ -73,7 +75,9 @@ from hardpoint.service.jobs.registry import jobs
 from hardpoint.service.live.channels import channels
 from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
+from hardpoint.service.metrics import make_metrics
 from hardpoint.service.secret import derive, load_secret
+from hardpoint.service.tracing import exporting
 from hardpoint.service.users.models import AUTH_MODELS, User
 from hardpoint.settings import ENV_PREFIX, Settings, SettingsError
 
@@ -92,11 +96,14 @@ def make_stack(settings: Settings) -> Stack:
     limited = []
     if settings.rate_limit != "off":
         limits = [RateLimit(settings.rate_limit)]
-        limited = [Middleware(RateLimitMiddleware, limits=limits, exempt_paths=HEALTH_PATHS)]
+        exempt = (*HEALTH_PATHS, METRICS_PATH)
+        limited = [Middleware(RateLimitMiddleware, limits=limits, exempt_paths=exempt)]
     return Stack(
         Middleware(ClientAddressMiddleware, trusted=settings.trusted_proxies),
         Middleware(RequestIdMiddleware),
+        Middleware(TracingMiddleware),
         Middleware(TimingMiddleware),
+        Middleware(MetricsMiddleware),
         Middleware(AccessLogMiddleware, exempt_paths=HEALTH_PATHS),
         Middleware(DrainMiddleware),
         Middleware(SecurityHeadersMiddleware),
@@ -146,7 +153,8 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         lambda _: open_database(settings.resolved_database_url),
         check=Database.ping,
     )
-    limiter: Resource[Limiter] = Resource("limiter", lambda _: _open_limiter(settings))
+    metrics = Resource("metrics", lambda opened: nullcontext(make_metrics(settings, opened.state)))
+    limiter: Resource[Limiter] = Resource("limiter", lambda opened: _open_limiter(settings, opened[metrics]))
     broadcast: Resource[Broadcast] = Resource("broadcast", lambda _: _open_broadcast(settings))
     auth: Resource[Auth[User]] = Resource(
         "auth", lambda opened: _open_auth(settings, opened[limiter], opened[broadcast])
@@ -193,6 +201,8 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
     ]
     return Lifespan(
         *leaves,
+        *exporting(settings),
+        metrics,
         database,
         durable,
         Resource("http_client", lambda _: open_http_client()),
@@ -211,15 +221,15 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
 
 
 @asynccontextmanager
-async def _open_limiter(settings: Settings) -> AsyncIterator[Limiter]:
+async def _open_limiter(settings: Settings, metrics: Metrics) -> AsyncIterator[Limiter]:
     if settings.redis_url is None:
-        yield MemoryLimiter()
+        yield MeteredLimiter(MemoryLimiter(), metrics)
         return
     async with (
         open_valkey_limiter(settings.redis_url.get_secret_value()) as store,
         open_resilient_limiter(store) as limiter,
     ):
-        yield limiter
+        yield MeteredLimiter(limiter, metrics)
 
 
 @asynccontextmanager

@@ -1,0 +1,32 @@
+"""What the service measures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from sqlalchemy import func, select
+
+from hardpoint.db import Database
+from hardpoint.metrics import Metrics
+from hardpoint.metrics.sources import database_pool, durable_jobs, light_tasks, limiter_store
+from hardpoint.service.mail.models import QueuedMail
+from hardpoint.settings import Settings
+
+__all__ = ["make_metrics"]
+
+
+def make_metrics(settings: Settings, state: Mapping[str, Any]) -> Metrics:
+    """The metrics of one process; what it tells of the other resources is read from `state` at each scrape."""
+    metrics = Metrics(instance=settings.resolved_instance)
+    metrics.add("database", lambda: database_pool(state["database"]))
+    metrics.add("limiter", lambda: limiter_store(state["limiter"]))
+    metrics.add("light_tasks", lambda: light_tasks(state["light_tasks"]))
+    metrics.add("jobs", lambda: durable_jobs(state["jobs"]), shared=True)
+    metrics.add("mails", lambda: _mails(state["database"]), shared=True)
+    return metrics
+
+
+async def _mails(database: Database) -> list[Metric]:
+    async with database.session() as session:
+        waiting = await session.scalar(select(func.count()).select_from(QueuedMail)) or 0
+    return [GaugeMetricFamily("hardpoint_mails_waiting", "Mails that are not yet handed over", value=waiting)]
