@@ -5,12 +5,13 @@ from fastapi import Depends, FastAPI
 from hardpoint import __version__
 from hardpoint.auth import api_keys_router, auth_router, jwks_router, require_scope
 from hardpoint.errors import install_error_handlers
-from hardpoint.lifespan import health_router
+from hardpoint.lifespan import HEALTH_PATHS, health_router
 from hardpoint.metrics import metrics_router
-from hardpoint.openapi import docs_router
+from hardpoint.openapi import docs_router, install_openapi, unique_route_name
 from hardpoint.realtime import realtime_router
 from hardpoint.service.access import require_role
 from hardpoint.service.comments.routes import router as comments_router
+from hardpoint.service.description import DESCRIPTION, TAGS
 from hardpoint.service.jobs.routes import router as jobs_router
 from hardpoint.service.live.routes import router as live_page_router
 from hardpoint.service.posts.routes import router as posts_router
@@ -31,7 +32,8 @@ def create_app(settings: Settings) -> FastAPI:
     lifespan = make_lifespan(settings)
     app = FastAPI(
         title="hardpoint",
-        summary="Users, posts, comments and live notifications: the kit used on itself.",
+        summary="The reference service of hardpoint: the kit used on itself.",
+        description=DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
         middleware=make_stack(settings),
@@ -41,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         # A redirect for a slash would answer a typo with a 307 that no other layer sees.
         redirect_slashes=False,
         telemetry=TELEMETRY,
-        generate_unique_id_function=lambda route: route.name,
+        generate_unique_id_function=unique_route_name,
     )
     install_error_handlers(app)
     app.include_router(health_router(lifespan))
@@ -57,4 +59,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics_router(guard=Depends(require_scope("metrics"))))
     if settings.shows_docs:
         app.include_router(docs_router(title="hardpoint"))
+    install_openapi(app, tags=TAGS, servers=[settings.resolved_public_url], exempt_paths=HEALTH_PATHS)
     return app

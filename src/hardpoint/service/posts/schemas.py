@@ -22,8 +22,8 @@ class PostChanges(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"title": "Hello again"}]})
 
-    title: Line = Field(default="", validate_default=False)
-    body: Text = Field(default="", validate_default=False)
+    title: Line = Field(default_factory=str, validate_default=False)
+    body: Text = Field(default_factory=str, validate_default=False)
 
 
 class PostOut(Resource):

@@ -1,0 +1,27 @@
+"""What the OpenAPI document says of the service as a whole."""
+
+from typing import Final
+
+from hardpoint.openapi import Tag
+
+__all__ = ["DESCRIPTION", "TAGS"]
+
+DESCRIPTION: Final = """
+Users, posts, comments and live notifications.
+
+Every error has one shape, whatever it comes from: `detail` for a human, `code` for a program, the request's id, and
+for a 422 what is wrong with which field. A client that accepts `application/problem+json` gets the same facts as
+RFC 9457 says them.
+""".strip()
+
+TAGS: Final = (
+    Tag(name="auth", description="Accounts, logins, tokens and sessions."),
+    Tag(name="users", description="Oneself; for admins, everybody."),
+    Tag(name="posts", description="Drafts, and what has been published."),
+    Tag(name="comments", description="What readers say about a post."),
+    Tag(name="jobs", description="What goes on after an answer of 202."),
+    Tag(name="realtime", description="Events as they happen; `/asyncapi.json` describes the WebSocket `/ws`."),
+    Tag(name="api keys", description="Keys for programs."),
+    Tag(name="operations", description="For whoever runs the service."),
+    Tag(name="health", description="For load balancers and orchestrators."),
+)
