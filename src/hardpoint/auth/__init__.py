@@ -3,6 +3,7 @@
 from hardpoint.auth.cache import PrincipalCache, open_principal_cache
 from hardpoint.auth.core import Auth, Client, TokenPair
 from hardpoint.auth.dependencies import (
+    OPTIONAL_SECURITY,
     Credentials,
     Principal,
     allowed_origins,
@@ -32,6 +33,7 @@ from hardpoint.auth.store import AuthModels, AuthStore, SessionAndUser
 from hardpoint.auth.tokens import AccessClaims, AccessTokens
 
 __all__ = [
+    "OPTIONAL_SECURITY",
     "AccessClaims",
     "AccessTokens",
     "ApiKeyMixin",

@@ -28,6 +28,7 @@ from hardpoint.log import get_logger
 from hardpoint.ratelimit import by_address
 
 __all__ = [
+    "OPTIONAL_SECURITY",
     "Credentials",
     "Principal",
     "allowed_origins",
@@ -69,6 +70,10 @@ _password_flow = _Scheme(
 )
 _session_cookie = _Scheme(APIKey.model_validate({"in": APIKeyIn.cookie, "name": "session"}), "SessionCookie")
 _api_key_header = _Scheme(APIKey.model_validate({"in": APIKeyIn.header, "name": "X-API-Key"}), "APIKeyHeader")
+
+
+OPTIONAL_SECURITY: Final = {"security": [{}, {"OAuth2PasswordBearer": []}, {"SessionCookie": []}]}
+"""For routes that ask for `optional_user`, which OpenAPI is told by hand: `openapi_extra=OPTIONAL_SECURITY`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """What the routes of auth take and give."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Form
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from hardpoint.auth.email import EmailAddress
 
@@ -174,6 +175,16 @@ class SessionOut(BaseModel):
     current: bool = Field(default=False, description="Whether this request is part of it")
 
 
+def _in_the_future(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise PydanticCustomError("datetime_future", "Must be in the future")
+    return moment
+
+
+# Strict: a number is a moment to Pydantic, and none to whoever reads the document.
+FutureMoment = Annotated[AwareDatetime, Field(strict=True), AfterValidator(_in_the_future)]
+
+
 class NewApiKey(_Request):
     """An API key to make."""
 
@@ -181,7 +192,7 @@ class NewApiKey(_Request):
 
     name: Name
     scopes: Annotated[list[ScopeName], Field(min_length=1, max_length=20)]
-    expires_at: AwareDatetime | None = None
+    expires_at: FutureMoment | None = None
 
 
 class ApiKeyOut(BaseModel):

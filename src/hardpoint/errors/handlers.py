@@ -1,15 +1,17 @@
 """Exception handlers that give every error of a FastAPI or Starlette application the envelope."""
 
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from hardpoint.errors.exceptions import ValidationFailed
+from hardpoint.errors.exceptions import ApiError, ValidationFailed
 from hardpoint.errors.rendering import error_response
 from hardpoint.errors.validation import field_errors_from
 
@@ -20,7 +22,22 @@ _POLICY_VIOLATION: Final = 1008
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type that Starlette's signature widens.
+    is_the_routers = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and not isinstance(error, ApiError)
+    if is_the_routers and (methods := _methods_of_path(request)):
+        error = HTTPException(error.status_code, error.detail, {**(error.headers or {}), "Allow": ", ".join(methods)})
     return error_response(request.scope, error)
+
+
+def _methods_of_path(request: Request) -> list[str]:
+    # Starlette names those of the first route with this path; they are all to be named (RFC 9110, section 15.5.6).
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        shown: Any = route
+        pattern = getattr(shown, "path_regex", None)
+        if pattern is not None and pattern.match(path):
+            found.update(shown.methods or ())
+    return sorted(found)
 
 
 async def _request_validation(request: Request, error: Exception) -> Response:

@@ -25,6 +25,9 @@ from hardpoint.openapi.deprecation import Deprecation, deprecation_of
 
 __all__ = ["Tag", "install_openapi", "unique_route_name"]
 
+Answer = type[ApiError] | tuple[type[ApiError], str]
+"""An error, or one with the code with which it is raised."""
+
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _OF_BODIES: Final[tuple[type[ApiError], ...]] = (PayloadTooLarge, UnsupportedMediaType)
 _EVERYWHERE: Final[tuple[type[ApiError], ...]] = (RateLimited, InternalError, ServiceUnavailable, GatewayTimeout)
@@ -86,8 +89,8 @@ def install_openapi(
     *,
     tags: Sequence[Tag] = (),
     servers: Sequence[str] = (),
-    everywhere: Iterable[type[ApiError]] = _EVERYWHERE,
-    with_bodies: Iterable[type[ApiError]] = _OF_BODIES,
+    everywhere: Iterable[Answer] = _EVERYWHERE,
+    with_bodies: Iterable[Answer] = _OF_BODIES,
     headers: Iterable[str] = ("X-Request-ID", "RateLimit", "RateLimit-Policy"),
     exempt_paths: Collection[str] = (),
 ) -> None:

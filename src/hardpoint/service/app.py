@@ -11,7 +11,7 @@ from hardpoint.openapi import docs_router, install_openapi, unique_route_name
 from hardpoint.realtime import realtime_router
 from hardpoint.service.access import require_role
 from hardpoint.service.comments.routes import router as comments_router
-from hardpoint.service.description import DESCRIPTION, TAGS
+from hardpoint.service.description import DESCRIPTION, EVERYWHERE, TAGS
 from hardpoint.service.jobs.routes import router as jobs_router
 from hardpoint.service.live.routes import router as live_page_router
 from hardpoint.service.posts.routes import router as posts_router
@@ -59,5 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(metrics_router(guard=Depends(require_scope("metrics"))))
     if settings.shows_docs:
         app.include_router(docs_router(title="hardpoint"))
-    install_openapi(app, tags=TAGS, servers=[settings.resolved_public_url], exempt_paths=HEALTH_PATHS)
+    install_openapi(
+        app, tags=TAGS, servers=[settings.resolved_public_url], everywhere=EVERYWHERE, exempt_paths=HEALTH_PATHS
+    )
     return app

@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from hardpoint.errors import BadRequest, GatewayTimeout, InternalError, RateLimited, ServiceUnavailable
 from hardpoint.openapi import Tag
 
-__all__ = ["DESCRIPTION", "TAGS"]
+__all__ = ["DESCRIPTION", "EVERYWHERE", "TAGS"]
 
 DESCRIPTION: Final = """
 Users, posts, comments and live notifications.
@@ -13,6 +14,15 @@ Every error has one shape, whatever it comes from: `detail` for a human, `code` 
 for a 422 what is wrong with which field. A client that accepts `application/problem+json` gets the same facts as
 RFC 9457 says them.
 """.strip()
+
+# Two kinds of credentials at once are refused wherever one is read.
+EVERYWHERE: Final = (
+    (BadRequest, "INVALID_REQUEST"),
+    RateLimited,
+    InternalError,
+    ServiceUnavailable,
+    GatewayTimeout,
+)
 
 TAGS: Final = (
     Tag(name="auth", description="Accounts, logins, tokens and sessions."),

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from hardpoint.auth import OPTIONAL_SECURITY
 from hardpoint.db import Page, PageParams, Session
 from hardpoint.errors import Forbidden, InvalidToken, NotFound, ValidationFailed, responses
 from hardpoint.routing import StrictJSONRoute
@@ -42,7 +43,7 @@ async def create_comment(
     return comment
 
 
-@router.get("", summary="A post's comments")
+@router.get("", summary="A post's comments", openapi_extra=OPTIONAL_SECURITY)
 async def list_comments(
     post: VisiblePost, service: CommentsService, session: Session, page: PageParams
 ) -> Page[CommentOut]:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from hardpoint.auth import OPTIONAL_SECURITY
 from hardpoint.db import Page, PageParams, Session
 from hardpoint.errors import Forbidden, InvalidToken, NotFound, ValidationFailed, responses
 from hardpoint.jobs.durable import Durable
@@ -23,14 +24,14 @@ router = APIRouter(
 )
 
 
-@router.get("", summary="Posts")
+@router.get("", summary="Posts", openapi_extra=OPTIONAL_SECURITY)
 async def list_posts(service: PostsService, session: Session, reader: OptionalUser, page: PageParams) -> Page[PostOut]:
     """What this reader may see, newest first."""
     order = (Post.created_at.desc(), Post.id.desc())
     return await page.of(PostOut, session, service.visible_to(reader), order_by=order)
 
 
-@router.get("/{post_id}", summary="A post", responses=responses(NotFound))
+@router.get("/{post_id}", summary="A post", responses=responses(NotFound), openapi_extra=OPTIONAL_SECURITY)
 async def read_post(post: VisiblePost) -> PostOut:
     """A draft is there for its author and the staff alone."""
     return PostOut.model_validate(post)
