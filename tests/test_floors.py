@@ -14,6 +14,7 @@ FLOORS: dict[str, int] = {
     "context": 1,
     "errors": 1,
     "log": 1,
+    "sentinel": 1,
     "settings": 1,
     "tracing": 1,
     "valkey": 1,

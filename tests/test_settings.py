@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,10 @@ def test_production_is_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_URL", "postgres://u:canary@h/d", "postgresql+asyncpg"),
         ("DATABASE_URL", "mysql+aiomysql://h/d", "sqlite+aiosqlite"),
         ("REDIS_URL", "http://h", "redis://"),
+        ("REDIS_URL", "redis+cluster://h", "cluster, which is not supported"),
+        ("REDIS_URL", "valkey+sentinel://u:canary@h:26379", "/service"),
+        ("DATABASE_POOL_SIZE", "0", "greater"),
+        ("INSTANCE", "two words", "pattern"),
         ("CORS_ORIGINS", "*", "credentials"),
         ("CORS_ORIGINS", '["https://a.example", "*"]', "credentials"),
         ("CORS_ORIGINS", "https://a.example/path", "not an origin"),
@@ -112,6 +117,18 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     assert load(monkeypatch, CORS_ORIGINS=text).cors_origins == ("https://a.example", "http://b.example:8080")
+
+
+def test_sentinels_are_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "valkey+sentinel://u:p@a:26379,b:26379/main/0"
+    redis_url = load(monkeypatch, REDIS_URL=url).redis_url
+    assert redis_url is not None
+    assert redis_url.get_secret_value() == url
+
+
+def test_an_instance_is_called_as_it_was_told_or_by_its_host_and_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).resolved_instance.endswith(f":{os.getpid()}")
+    assert load(monkeypatch, INSTANCE="web-1").resolved_instance == "web-1"
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hardpoint.log import instance_name
+from hardpoint.sentinel import SENTINEL_SCHEMES, parse_sentinel_url
 
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "check_secret", "load_settings"]
 
@@ -76,6 +77,10 @@ class Settings(BaseSettings):
     environment: Literal["development", "test", "production"] = "development"
     secret_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
     database_url: SecretStr | None = None
+    database_pool_size: Annotated[int, Field(ge=1, le=1_000)] = 10
+    database_max_overflow: Annotated[int, Field(ge=0, le=1_000)] = 5
+    database_pool_timeout: Annotated[float, Field(gt=0, le=60)] = 3.0
+    database_connect_timeout: Annotated[int, Field(ge=2, le=60)] = 5
     redis_url: SecretStr | None = None
     data_dir: Path = Path(".hardpoint")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -189,6 +194,13 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        scheme = url.partition("://")[0]
+        if scheme in SENTINEL_SCHEMES:
+            parse_sentinel_url(url)
+            return value
+        if scheme.endswith("+cluster"):
+            raise ValueError("is of a cluster, which is not supported; name one server, or Sentinel with +sentinel://")
         return _with_scheme(value, ("redis", "rediss", "unix", "valkey", "valkeys"))
 
     @field_validator("smtp_url")

@@ -4,8 +4,11 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from hardpoint.sentinel import SENTINEL_SCHEMES, parse_sentinel_url
 
 __all__ = ["ValkeyUnavailable", "make_client"]
 
@@ -27,23 +30,54 @@ def make_client(
     It waits for a free connection instead of failing at once when all are busy, and never repeats a command by itself:
     one whose answer was lost may have been done.
 
+    Behind Sentinel, each new connection asks for the primary of the moment; after a failover the old ones are closed.
+    A cluster is not supported: its client has no publish and subscribe in asyncio, which channels need.
+
     Args:
-        url: `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`.
+        url: `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`, or
+            `valkey+sentinel://[user:password@]host[:port],host[:port]/service[/database]`.
         max_connections: The most connections.
         pool_timeout_seconds: How long to wait for a free one.
         timeout_seconds: How long a command may take; `None` for ever, for subscriptions.
         connect_timeout_seconds: How long connecting may take.
         **options: More for the connections.
+
+    Raises:
+        ValueError: The URL cannot be read.
     """
     scheme, _, rest = url.partition("://")
-    known = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
-    pool = BlockingConnectionPool.from_url(
-        f"{known}://{rest}",
-        max_connections=max_connections,
-        timeout=pool_timeout_seconds,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=connect_timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
+    limits: dict[str, Any] = {
+        "max_connections": max_connections,
+        "timeout": pool_timeout_seconds,
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": connect_timeout_seconds,
+        "retry": Retry(NoBackoff(), 0),
         **options,
-    )
-    return Redis.from_pool(pool)
+    }
+    if scheme in SENTINEL_SCHEMES:
+        return Redis.from_pool(_sentinel_pool(url, connect_timeout_seconds, limits))
+    known = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
+    return Redis.from_pool(BlockingConnectionPool.from_url(f"{known}://{rest}", **limits))
+
+
+class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """A pool that asks sentinels for the primary, and waits for a free connection."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002 - the library's.
+        """Close the connections, those to the sentinels too."""
+        await super().disconnect(inuse_connections)
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.connection_pool.disconnect()
+
+
+def _sentinel_pool(url: str, timeout_seconds: float, limits: dict[str, Any]) -> _SentinelPool:
+    address = parse_sentinel_url(url)
+    # Nobody is asked twice: there are other sentinels.
+    asking: dict[str, Any] = {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    sentinel = Sentinel(list(address.sentinels), sentinel_kwargs=asking)  # type: ignore[no-untyped-call] # It has none.
+    limits |= {"ssl": address.tls, "db": address.database, "username": address.username, "password": address.password}
+    return _SentinelPool(address.service, sentinel, **limits)  # type: ignore[no-untyped-call] # It has none.

@@ -1,6 +1,7 @@
 """The database: one session for each request, committed before the answer; locks, types, engines, migrations."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,7 +12,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 from sqlalchemy import ForeignKey, String, func, select, text
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -363,3 +364,20 @@ async def test_two_that_upgrade_at_once_do_not_clash(database_url: str, tmp_path
     async with engine_of(database_url, tmp_path) as one, engine_of(database_url, tmp_path) as two:
         await asyncio.gather(migrations().upgrade(one), migrations().upgrade(two))
         assert await migrations().is_current(one)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_postgresql_ends_a_statement_that_takes_too_long(postgres_url: str, driver: str) -> None:
+    url = postgres_url.replace("+asyncpg", f"+{driver}")
+    async with open_database(url, statement_timeout_seconds=0.1) as database, database.engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="statement timeout"):
+            await connection.execute(text("SELECT pg_sleep(60)"))
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_server_that_accepts_and_says_nothing_is_given_up(driver: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+{driver}://somebody@127.0.0.1:{silent.getsockname()[1]}/x"
+        async with open_database(url, connect_timeout_seconds=2) as database:
+            with pytest.raises(ServiceUnavailable):
+                await database.ping()

@@ -72,7 +72,7 @@ _session_cookie = _Scheme(APIKey.model_validate({"in": APIKeyIn.cookie, "name": 
 _api_key_header = _Scheme(APIKey.model_validate({"in": APIKeyIn.header, "name": "X-API-Key"}), "APIKeyHeader")
 
 
-OPTIONAL_SECURITY: Final = {"security": [{}, {"OAuth2PasswordBearer": []}, {"SessionCookie": []}]}
+OPTIONAL_SECURITY: Final[dict[str, Any]] = {"security": [{}, {"OAuth2PasswordBearer": []}, {"SessionCookie": []}]}
 """For routes that ask for `optional_user`, which OpenAPI is told by hand: `openapi_extra=OPTIONAL_SECURITY`."""
 
 

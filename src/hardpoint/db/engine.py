@@ -20,6 +20,8 @@ def create_engine(
     max_overflow: int = 5,
     pool_timeout_seconds: float = 3.0,
     pool_recycle_seconds: int = 1_800,
+    connect_timeout_seconds: int = 5,
+    statement_timeout_seconds: float | None = None,
     echo: bool = False,
 ) -> AsyncEngine:
     """An async engine for `url`; nothing connects yet. Whoever calls disposes of it.
@@ -30,6 +32,9 @@ def create_engine(
     PostgreSQL: connections are checked before use, so that a restarted database costs no failed request, and an
     exhausted pool fails after `pool_timeout_seconds`, which `hardpoint.db.session` answers with a 503.
 
+    A statement is never repeated: one whose answer was lost may have been done. What does not answer at all is given up
+    when the task that waits for it is, as by a request's or a job's time limit.
+
     Statements' parameters are kept out of errors and logs, because they hold addresses, hashes and tokens.
 
     Args:
@@ -38,6 +43,9 @@ def create_engine(
         max_overflow: Connections beyond those under load; 0 or more.
         pool_timeout_seconds: How long to wait for a free connection.
         pool_recycle_seconds: The age at which a connection is replaced.
+        connect_timeout_seconds: PostgreSQL: how long connecting may take; 2 or more.
+        statement_timeout_seconds: PostgreSQL: after which the server cancels a statement; `None` for its own setting.
+            Migrations take as long as they take, so give them an engine without.
         echo: Whether to log statements.
 
     Raises:
@@ -60,6 +68,10 @@ def create_engine(
             "pool_recycle": pool_recycle_seconds,
             "pool_pre_ping": not is_sqlite,
         }
+    if parsed.get_backend_name() == "postgresql":
+        options["connect_args"] = _postgresql_options(
+            parsed.get_driver_name(), connect_timeout_seconds, statement_timeout_seconds
+        )
     try:
         engine = create_async_engine(parsed, **options)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
@@ -73,6 +85,14 @@ def create_engine(
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _postgresql_options(driver: str, connect_seconds: int, statement_seconds: float | None) -> dict[str, Any]:
+    server = {} if statement_seconds is None else {"statement_timeout": str(round(statement_seconds * 1_000))}
+    if driver == "asyncpg":
+        return {"timeout": connect_seconds, "server_settings": server}
+    options = " ".join(f"-c {name}={value}" for name, value in server.items())
+    return {"connect_timeout": connect_seconds, **({"options": options} if options else {})}
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

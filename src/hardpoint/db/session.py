@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends
 from sqlalchemy import URL, MetaData, QueuePool, text
@@ -108,12 +108,12 @@ class TranslatedErrors:
 
 
 @asynccontextmanager
-async def open_database(url: str | URL, *, pool_size: int = 10, max_overflow: int = 5) -> AsyncIterator[Database]:
-    """A `Database` for `url` whose engine is disposed of at the end; see `create_engine` for the arguments.
+async def open_database(url: str | URL, **options: Any) -> AsyncIterator[Database]:
+    """A `Database` for `url` whose engine is disposed of at the end; see `create_engine` for the options.
 
     As a resource: `Resource("database", lambda _: open_database(url), check=Database.ping)`.
     """
-    engine = create_engine(url, pool_size=pool_size, max_overflow=max_overflow)
+    engine = create_engine(url, **options)
     try:
         yield Database(engine)
     finally:

@@ -6,7 +6,7 @@ Everything here is made from settings; nothing is made when the module is import
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -150,7 +150,7 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
     """
     database = Resource(
         "database",
-        lambda _: open_database(settings.resolved_database_url),
+        lambda _: open_database(settings.resolved_database_url, **_pool_options(settings)),
         check=Database.ping,
     )
     metrics = Resource("metrics", lambda opened: nullcontext(make_metrics(settings, opened.state)))
@@ -279,7 +279,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
         except OSError as error:
             reason = type(error).__name__
             raise SettingsError([f"{ENV_PREFIX}DATA_DIR: {settings.data_dir} cannot be used: {reason}"]) from error
-    engine = create_engine(settings.resolved_database_url)
+    engine = create_engine(settings.resolved_database_url, **_pool_options(settings))
     if not _has_folder(engine.url):
         # The driver would find out in a thread, which may outlive a command's event loop and complain about that.
         raise ServiceUnavailable("The database's folder does not exist")
@@ -287,6 +287,15 @@ async def open_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
         yield engine
     finally:
         await engine.dispose()
+
+
+def _pool_options(settings: Settings) -> dict[str, Any]:
+    return {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": settings.database_max_overflow,
+        "pool_timeout_seconds": settings.database_pool_timeout,
+        "connect_timeout_seconds": settings.database_connect_timeout,
+    }
 
 
 def _has_folder(url: URL) -> bool:
