@@ -55,6 +55,15 @@ ClientOf = Annotated[Client, Depends(client)]
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _JWKS_MAX_AGE_SECONDS = 300
+# RFC 8037, appendix A.2.
+_EXAMPLE_KEY = {
+    "kty": "OKP",
+    "crv": "Ed25519",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    "kid": "2026-11",
+    "alg": "EdDSA",
+    "use": "sig",
+}
 
 
 async def session_to_end(
@@ -289,7 +298,11 @@ def jwks_router() -> APIRouter:
     """`/.well-known/jwks.json` (RFC 7517): the public keys, none while a secret signs."""
     router = APIRouter(tags=["auth"])
 
-    @router.get("/.well-known/jwks.json", summary="The public keys that verify access tokens")
+    @router.get(
+        "/.well-known/jwks.json",
+        summary="The public keys that verify access tokens",
+        responses={200: {"content": {"application/json": {"example": {"keys": [_EXAMPLE_KEY]}}}}},
+    )
     async def jwks(auth: AuthService, response: Response) -> dict[str, list[dict[str, Any]]]:
         """A JWK Set (RFC 7517, section 5)."""
         response.headers["Cache-Control"] = f"public, max-age={_JWKS_MAX_AGE_SECONDS}"

@@ -72,7 +72,10 @@ class LoginForm(BaseModel):
     `scope`, `client_id` and `client_secret` are taken and give no rights.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"username": "ann@example.com", "password": "plenty of words make it safe"}]},
+    )
 
     username: Annotated[str, StringConstraints(min_length=1, max_length=320)] = Field(examples=["ann@example.com"])
     password: Password = Field(examples=["plenty of words make it safe"])
@@ -125,6 +128,8 @@ class TokenIn(_Request):
 
 class ForgotPassword(_Request):
     """Whose password is forgotten."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "ann@example.com"}]})
 
     email: EmailAddress
 

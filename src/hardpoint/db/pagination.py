@@ -15,11 +15,11 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args
 from uuid import UUID
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Select, and_, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import UnaryExpression
@@ -40,8 +40,18 @@ T = TypeVar("T")
 Out = TypeVar("Out", bound=BaseModel)
 
 
+def _with_example(schema: dict[str, Any], page: type[BaseModel]) -> None:
+    # A page's example is a page with the example of its rows.
+    (row,) = get_args(page.model_fields["items"].annotation) or (None,)
+    extra = getattr(row, "model_config", {}).get("json_schema_extra")
+    if isinstance(extra, dict) and extra.get("examples"):
+        schema["examples"] = [{"items": extra["examples"][:1], "next_cursor": None}]
+
+
 class Page(BaseModel, Generic[T]):
     """One page of a listing."""
+
+    model_config = ConfigDict(json_schema_extra=_with_example)
 
     items: list[T] = Field(description="The rows of this page, in order")
     next_cursor: str | None = Field(description="What to send as `cursor` for the next page; null on the last one")

@@ -183,6 +183,9 @@ class _Finisher:
             for method in _METHODS:
                 if method in item:
                     self._operation(item[method], deprecations.get((path, method)), is_exempt=path in exempt_paths)
+        for schema in schemas.values():
+            for example in schema.get("examples", ()):
+                _restore_nulls(example, schema, schemas)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         self._components["headers"] = {name: _HEADERS[name] for name in sorted(self._used_headers())}
@@ -207,8 +210,8 @@ class _Finisher:
             answer.setdefault("headers", {}).update(
                 {name: {"$ref": f"#/components/headers/{name}"} for name in names if name in _HEADERS}
             )
-            if problem := answer.get("content", {}).get(PROBLEM_MEDIA_TYPE):
-                problem["schema"] = {"$ref": "#/components/schemas/Problem"}
+            if PROBLEM_MEDIA_TYPE in answer.get("content", {}):
+                answer["content"] = _content_of_error(answer["content"])
         operation["responses"] = {status: self._share(answers[status]) for status in sorted(answers)}
 
     def _share(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -222,6 +225,28 @@ class _Finisher:
     def _used_headers(self) -> set[str]:
         text = str(self._document.get("paths")) + str(self._shared)
         return {name for name in _HEADERS if f"#/components/headers/{name}'" in text}
+
+
+def _restore_nulls(example: Any, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> None:
+    # FastAPI drops every null of the document, those of examples too.
+    schema = schemas.get(str(schema.get("$ref", "")).rpartition("/")[2], schema)
+    if isinstance(example, list):
+        for item in example:
+            _restore_nulls(item, schema.get("items", {}), schemas)
+    elif isinstance(example, dict):
+        for name, member in schema.get("properties", {}).items():
+            if name in example:
+                _restore_nulls(example[name], member, schemas)
+            elif name in schema.get("required", ()) and {"type": "null"} in member.get("anyOf", ()):
+                example[name] = None
+
+
+def _content_of_error(content: dict[str, Any]) -> dict[str, Any]:
+    # FastAPI puts the model under the media type of the route's own response class, and the other one in full.
+    return {
+        "application/json": {**content["application/json"], "schema": {"$ref": "#/components/schemas/ErrorEnvelope"}},
+        PROBLEM_MEDIA_TYPE: {**content[PROBLEM_MEDIA_TYPE], "schema": {"$ref": "#/components/schemas/Problem"}},
+    }
 
 
 def _plain(errors: Mapping[int | str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
