@@ -44,8 +44,8 @@ def test_no_generated_request_gets_an_answer_that_the_document_does_not_have(
 ) -> None:
     """All checks, in all phases, as each role; see `schemathesis.toml` for what is left out, and why."""
     command = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(CONFIG), "run"]
-    command += [f"{own_service.url}/openapi.json", "--url", own_service.url, "--checks", "all", "--seed", "1"]
-    command += ["--max-examples", "3", "--workers", "2", "--request-timeout", "30", "--continue-on-failure"]
+    command += [f"{own_service.url}/openapi.json", "--url", own_service.url, "--seed", "1"]
+    command += ["--max-examples", "3", "--workers", "1", "--request-timeout", "30", "--continue-on-failure"]
     with ExitStack() as stack:
         if role != "anonymous":
             account = own_service.create(role)
@@ -54,7 +54,7 @@ def test_no_generated_request_gets_an_answer_that_the_document_does_not_have(
             command += ["--header", f"Authorization: Bearer {account.access_token}", "--exclude-path", "/auth/logout"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-20_000:]
-    assert "0 failures" in done.stdout or "No issues found" in done.stdout
+    assert "Failures:" not in done.stdout
 
 
 def test_the_document_is_valid(document: dict[str, Any]) -> None:

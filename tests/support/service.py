@@ -127,7 +127,7 @@ class Service:
 
     def mail(self, address: str, number: int = 1) -> Any:
         """The mail with this number to `address`, waiting for it."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             mails = self.mails(address)
             if len(mails) >= number:

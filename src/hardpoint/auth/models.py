@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import JSON, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
-from hardpoint.db import UTCDateTime
+from hardpoint.db import BigId, UTCDateTime
 
 __all__ = ["ApiKeyMixin", "AuthSessionMixin", "OneTimeTokenMixin", "UserMixin"]
 
@@ -21,7 +21,7 @@ __all__ = ["ApiKeyMixin", "AuthSessionMixin", "OneTimeTokenMixin", "UserMixin"]
 class UserMixin:
     """A user. `email_key` is what is unique; `email` is where mail goes."""
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
     email: Mapped[str] = mapped_column(String(254))
     email_key: Mapped[str] = mapped_column(String(320), unique=True)
     name: Mapped[str | None] = mapped_column(String(200))
@@ -38,7 +38,7 @@ class _OwnedByUser:
     @declared_attr
     @classmethod
     def user_id(cls) -> Mapped[int]:
-        return mapped_column(ForeignKey(f"{cls.__user_table__}.id", ondelete="CASCADE"), index=True)
+        return mapped_column(BigId, ForeignKey(f"{cls.__user_table__}.id", ondelete="CASCADE"), index=True)
 
 
 class AuthSessionMixin(_OwnedByUser):
@@ -67,7 +67,7 @@ class OneTimeTokenMixin(_OwnedByUser):
 class ApiKeyMixin:
     """A key for a program. Only the digest of its secret is stored."""
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     scopes: Mapped[list[str]] = mapped_column(JSON)

@@ -193,7 +193,7 @@ async def list_sessions(
     "/sessions/{session_id}",
     status_code=204,
     summary="End one of one's own sessions",
-    responses=responses(InvalidToken, NotFound, ValidationFailed),
+    responses=responses(InvalidToken, Forbidden, NotFound, ValidationFailed),
 )
 async def end_session(
     session_id: Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,32}$")],

@@ -4,7 +4,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Form
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
 
 from hardpoint.auth.email import EmailAddress
@@ -186,8 +195,14 @@ def _in_the_future(moment: datetime) -> datetime:
     return moment
 
 
-# Strict: a number is a moment to Pydantic, and none to whoever reads the document.
-FutureMoment = Annotated[AwareDatetime, Field(strict=True), AfterValidator(_in_the_future)]
+def _text(value: object) -> object:
+    # A number is a moment to Pydantic, and none to whoever reads the document.
+    if not isinstance(value, str):
+        raise PydanticCustomError("datetime_type", "Input should be a date and time as text")
+    return value
+
+
+FutureMoment = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_in_the_future)]
 
 
 class NewApiKey(_Request):

@@ -1,6 +1,7 @@
 """An async engine with the settings that a service needs on each back end."""
 
 import sqlite3
+from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy import URL, StaticPool, event, make_url
@@ -99,7 +100,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor: sqlite3.Cursor = connection.cursor()
     try:
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        # Not while another connection does the same, which SQLite refuses without waiting; it is the file's, so once is
+        # enough.
+        with suppress(sqlite3.OperationalError):
+            cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute("PRAGMA foreign_keys = ON")
     finally:

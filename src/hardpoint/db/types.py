@@ -1,12 +1,16 @@
 """Column types that behave alike on every back end."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import DateTime, Dialect
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["UTCDateTime"]
+__all__ = ["BigId", "UTCDateTime"]
+
+BigId: Final = BigInteger().with_variant(Integer(), "sqlite")
+"""An id of 64 bits. PostgreSQL's `integer` ends at two thousand million, and asking for more than that is an error in
+its driver; SQLite's has 64 bits, and counts up by itself under this name alone."""
 
 
 class UTCDateTime(TypeDecorator[datetime]):

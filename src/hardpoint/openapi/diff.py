@@ -40,8 +40,7 @@ class _Comparison:
     def __init__(self, old: Document, new: Document) -> None:
         self._old = old
         self._new = new
-        # A schema may contain itself.
-        self._compared: set[tuple[str, str, Direction]] = set()
+        self._compared: set[tuple[int, int, Direction]] = set()
 
     def paths(self) -> Iterator[str]:
         for path, item in self._old.get("paths", {}).items():
@@ -101,11 +100,6 @@ class _Comparison:
             yield from self._schema(name, *schemas, direction)
 
     def _schema(self, name: str, old: Document, new: Document, direction: Direction) -> Iterator[str]:
-        references = str(old.get("$ref", "")), str(new.get("$ref", "")), direction
-        if references[0] and references[1]:
-            if references in self._compared:
-                return
-            self._compared.add(references)
         before, after = _alternatives(self._old, old), _alternatives(self._new, new)
         types = _types(before), _types(after)
         if direction == "request" and types[1] and (lost := types[0] - types[1] if types[0] else {"anything else"}):
@@ -115,7 +109,10 @@ class _Comparison:
         yield from _values(name, before, after, direction)
         for kind in ("object", "array", "string", "number", "integer"):
             one, other = _only(before, kind), _only(after, kind)
-            if one is not None and other is not None:
+            # A schema may contain itself; the documents, and so these identities, outlive the comparison.
+            pair = id(one), id(other), direction
+            if one is not None and other is not None and pair not in self._compared:
+                self._compared.add(pair)
                 if direction == "request":
                     yield from _bounds(name, one, other)
                 yield from self._members(name, one, other, direction)

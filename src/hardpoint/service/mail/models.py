@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hardpoint.db import UTCDateTime
+from hardpoint.db import BigId, UTCDateTime
 from hardpoint.service.base import Base
 
 __all__ = ["QueuedMail"]
@@ -17,7 +17,7 @@ class QueuedMail(Base):
     __tablename__ = "queued_mails"
     __table_args__ = (Index("ix_queued_mails_bulk_due_at", "bulk", "due_at"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
     recipient: Mapped[str] = mapped_column(String(254))
     subject: Mapped[str] = mapped_column(String(200))
     text: Mapped[str] = mapped_column(Text)

@@ -58,15 +58,14 @@ async def list_users(service: UsersService, session: Session, page: PageParams) 
     return await page.of(UserOut, session, service.all(), order_by=(User.created_at.desc(), User.id.desc()))
 
 
-# As `:int`, so that `/users/me` is not taken for one of them.
-@router.get("/{user_id:int}", dependencies=admin, summary="A user", responses=responses(NotFound))
+@router.get("/{user_id}", dependencies=admin, summary="A user", responses=responses(NotFound))
 async def read_user(user_id: Id, service: UsersService) -> UserOut:
     """The user with this id."""
     return UserOut.model_validate(await service.get(user_id))
 
 
 @router.patch(
-    "/{user_id:int}", dependencies=admin, summary="Change a user", responses=responses(NotFound, (Conflict, LAST_ADMIN))
+    "/{user_id}", dependencies=admin, summary="Change a user", responses=responses(NotFound, (Conflict, LAST_ADMIN))
 )
 async def change_user(user_id: Id, changes: UserChanges, service: UsersService) -> UserOut:
     """A disabled user's sessions end at once; the last admin stays one."""
@@ -74,7 +73,7 @@ async def change_user(user_id: Id, changes: UserChanges, service: UsersService) 
 
 
 @router.delete(
-    "/{user_id:int}",
+    "/{user_id}",
     dependencies=admin,
     status_code=204,
     summary="Delete a user",
