@@ -37,7 +37,7 @@ FLOORS: dict[str, int] = {
 }
 # On the ground floor everything may use everything, without a circle, which the interpreter would refuse.
 NEIGHBOURS: dict[str, set[str]] = {
-    "metrics": {"jobs"},
+    "metrics": {"jobs", "realtime"},
     "testing": {"auth"},
     # `realtime.authentication` alone, which the rest of the part does without.
     "realtime": {"auth"},

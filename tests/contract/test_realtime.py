@@ -180,6 +180,20 @@ async def test_a_comment_on_a_post_that_was_refused_reaches_nobody(
         assert await client.data(1) == [comment]
 
 
+async def test_a_user_is_told_what_becomes_of_their_jobs(service: Service, user: Account, other: Account) -> None:
+    post = draft_of(user)
+    async with live(service.url, with_token(user)) as client, live(service.url, with_token(other)) as stranger:
+        await client.subscribe("user")
+        await stranger.subscribe("user")
+        job_id = user.client.post(f"/posts/{post['id']}/publish").json()["job_id"]
+        changes = await client.data(2)
+        assert changes == [
+            {"event": "job", "id": job_id, "name": "publish_post", "status": status, "attempt": 1, "error": None}
+            for status in ("running", "succeeded")
+        ]
+        assert await stranger.ask(type="ping") == {"type": "pong"}
+
+
 # The end of a session
 
 

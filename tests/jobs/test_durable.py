@@ -13,6 +13,7 @@ from hardpoint import context
 from hardpoint.db import Session
 from hardpoint.errors import Conflict, NotFound, ServiceUnavailable
 from hardpoint.jobs import GiveUp, JobError, JobQueue, JobRegistry, JobRun
+from hardpoint.jobs.worker import JobChange, open_worker
 from support.asgi import logged
 from support.jobs import Bench, Done, finished, until
 
@@ -364,3 +365,40 @@ async def test_a_scheduled_job_is_enqueued_by_itself(bench: Bench) -> None:
 
         await until(ticked_twice)
         assert {info.name for info in await jobs.list()} == {"tick"}
+
+
+async def test_every_change_of_a_job_is_told_and_a_failure_to_tell_changes_nothing(bench: Bench) -> None:
+    registry = JobRegistry()
+    failures = iter([True, False])
+
+    @registry.job(attempts=2, backoff_seconds=0.01)
+    async def fails_once() -> None:
+        if next(failures):
+            raise JobError("Not yet")
+
+    @registry.job(attempts=1)
+    async def fails() -> None:
+        raise GiveUp("Never")
+
+    told: list[tuple[str, str, int, str | None, str | None]] = []
+
+    async def tell(change: JobChange) -> None:
+        told.append((change.name, change.status, change.attempt, change.error, change.principal))
+        raise RuntimeError("Nobody listens")
+
+    async with bench.jobs(registry) as jobs:
+        context.principal.set("user:7")
+        first = await jobs.enqueue(fails_once)
+        async with open_worker(jobs, state={"database": bench.database}, poll_seconds=0.05, on_change=tell):
+            assert (await finished(jobs, first)).status == "succeeded"
+            second = await jobs.enqueue(fails)
+            assert (await finished(jobs, second)).status == "failed"
+    context.principal.set(None)
+    assert told == [
+        ("fails_once", "running", 1, None, "user:7"),
+        ("fails_once", "running", 1, "Not yet", "user:7"),
+        ("fails_once", "running", 2, None, "user:7"),
+        ("fails_once", "succeeded", 2, None, "user:7"),
+        ("fails", "running", 1, None, "user:7"),
+        ("fails", "failed", 1, "Never", "user:7"),
+    ]

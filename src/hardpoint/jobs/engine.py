@@ -115,6 +115,9 @@ class Runner(Protocol):
     def exactly_once(self, name: str) -> bool:
         """Whether the job with this name runs exactly once."""
 
+    async def tell(self, attempt: Attempt, status: JobStatus, error: str | None) -> None:
+        """An attempt begins, has failed and will be repeated, or was the last; told again by who takes a job over."""
+
 
 class _Worker:
     """Runs jobs: the functions that DBOS calls."""
@@ -130,11 +133,16 @@ class _Worker:
         number = 0
         while True:
             number += 1
-            outcome = await self._make(Attempt(job_id, name, arguments, context, number))
+            attempt = Attempt(job_id, name, arguments, context, number)
+            await self._runner.tell(attempt, "running", None)
+            outcome = await self._make(attempt)
             if outcome["error"] is None:
+                await self._runner.tell(attempt, "succeeded", None)
                 return
             if outcome["pause_seconds"] is None:
+                await self._runner.tell(attempt, "failed", outcome["error"])
                 raise _JobFailed(outcome["error"])
+            await self._runner.tell(attempt, "running", outcome["error"])
             await DBOS.sleep_async(outcome["pause_seconds"])
 
     async def run_scheduled(self, _: datetime, name: str) -> None:

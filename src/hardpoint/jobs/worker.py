@@ -6,8 +6,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -22,30 +23,69 @@ from hardpoint.db import session as session_dependency
 from hardpoint.errors import ApiError
 from hardpoint.jobs.definitions import GiveUp, JobError, RunningJob, running_job
 from hardpoint.jobs.durable import DurableJobs
-from hardpoint.jobs.engine import Attempt, Outcome
+from hardpoint.jobs.engine import Attempt, JobStatus, Outcome
 from hardpoint.log import get_logger
 from hardpoint.resolving import Overrides
 from hardpoint.tracing import continued
 
-__all__ = ["open_worker"]
+__all__ = ["JobChange", "open_worker"]
 
 logger = get_logger("hardpoint.jobs")
 
 _WATCH_SECONDS: Final = 2.0
+_TELL_SECONDS: Final = 5.0
 _EMBEDDED: Final = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """Something that became of a job.
+
+    Attributes:
+        job_id: The job.
+        name: What it is.
+        status: `running` when an attempt begins, or has failed and will be repeated; `succeeded` or `failed` at the
+            end.
+        attempt: The attempt's number.
+        error: Why the attempt failed; what may be told of it.
+        principal: Who queued the job, such as `user:7`.
+    """
+
+    job_id: str
+    name: str
+    status: JobStatus
+    attempt: int
+    error: str | None
+    principal: str | None
+
+
+OnChange = Callable[[JobChange], Awaitable[None]]
 
 
 class _Runner:
     """Makes attempts."""
 
-    def __init__(self, jobs: DurableJobs, state: Mapping[str, Any]) -> None:
+    def __init__(self, jobs: DurableJobs, state: Mapping[str, Any], on_change: OnChange | None) -> None:
         self._jobs = jobs
         self._state = state
+        self._on_change = on_change
 
     def exactly_once(self, name: str) -> bool:
         """Whether the job with this name runs exactly once."""
         job = self._jobs.registry.get(name)
         return job is not None and job.exactly_once
+
+    async def tell(self, attempt: Attempt, status: JobStatus, error: str | None) -> None:
+        """Tell whoever wants to know; that it cannot be told changes nothing for the job."""
+        if self._on_change is None:
+            return
+        principal = attempt.context.get("principal")
+        change = JobChange(attempt.job_id, attempt.name, status, attempt.number, error, principal)
+        try:
+            async with asyncio.timeout(_TELL_SECONDS):
+                await self._on_change(change)
+        except Exception as failure:  # noqa: BLE001 - see above.
+            logger.warning("job_change_not_told", **_fields(attempt), error=type(failure).__name__)
 
     async def run(self, attempt: Attempt, session: AsyncSession | None) -> Outcome:
         """Make the attempt."""
@@ -122,6 +162,7 @@ async def open_worker(
     state: Mapping[str, Any],
     poll_seconds: float = 0.5,
     drain_seconds: float = 20.0,
+    on_change: OnChange | None = None,
 ) -> AsyncIterator[None]:
     """Run the jobs of `jobs` in this process meanwhile; at the end those that run are waited for.
 
@@ -135,8 +176,10 @@ async def open_worker(
         state: The lifespan's state, for the jobs' dependencies.
         poll_seconds: How often to look for waiting jobs.
         drain_seconds: How long to wait for running ones at the end, before they are left to another worker.
+        on_change: Called with each `JobChange`, at least once, and waited for five seconds at most; what it raises is
+            logged. A client that is told of the end may be some milliseconds ahead of `DurableJobs.info`.
     """
-    runner = _Runner(jobs, state)
+    runner = _Runner(jobs, state, on_change)
     if jobs.database.engine.dialect.name == "sqlite":
         async with running(_work_when_alone(jobs, runner, poll_seconds, drain_seconds)):
             yield

@@ -13,8 +13,19 @@ if TYPE_CHECKING:
     from hardpoint.db import Database
     from hardpoint.jobs import LightTasks
     from hardpoint.jobs.durable import DurableJobs
+    from hardpoint.realtime import Hub
 
-__all__ = ["database_pool", "durable_jobs", "light_tasks", "limiter_store"]
+__all__ = ["connections", "database_pool", "durable_jobs", "light_tasks", "limiter_store"]
+
+
+def connections(hub: "Hub") -> Iterator[Metric]:
+    """The sockets and event streams of this process, what they receive, and why the server closed some."""
+    yield GaugeMetricFamily("hardpoint_connections", "Sockets and event streams", value=hub.connections)
+    yield GaugeMetricFamily("hardpoint_subscriptions", "Channels that they receive", value=hub.subscriptions)
+    family = CounterMetricFamily("hardpoint_connections_closed", "Those that the server closed", labels=["code"])
+    for code, count in hub.closings.items():
+        family.add_metric([str(code)], count)
+    yield family
 
 
 def database_pool(database: "Database") -> Iterator[Metric]:

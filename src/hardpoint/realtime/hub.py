@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -76,6 +77,9 @@ class Hub:
         drain_seconds: Over how long the sockets are closed when the service leaves, each at a random moment, so that
             they do not come back elsewhere all at once.
         clock: Seconds since the epoch.
+
+    Attributes:
+        closings: How often connections were closed by the server, by close code.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Hub:
         self.limits = limits or Limits()
         self.clock = clock
         self.is_draining = False
+        self.closings: Counter[int] = Counter()
         self.message_limiter = MemoryLimiter()
         self.message_rate = Rate.parse(self.limits.messages, burst=self.limits.messages_burst, name="messages")
         self._spawn = spawn

@@ -60,7 +60,7 @@ async def serve_socket(websocket: WebSocket, hub: Hub) -> None:
         raise
     except ApiError:
         await websocket.accept()
-        await _refuse(websocket)
+        await _refuse(websocket, hub)
         return
     await websocket.accept()
     identity = identity or await _by_first_message(websocket, hub)
@@ -102,12 +102,13 @@ async def _by_first_message(websocket: WebSocket, hub: Hub) -> Identity | None:
         return None
     except (ApiError, TimeoutError):
         pass
-    await _refuse(websocket)
+    await _refuse(websocket, hub)
     return None
 
 
-async def _refuse(websocket: WebSocket) -> None:
+async def _refuse(websocket: WebSocket, hub: Hub) -> None:
     logger.info("socket_not_authenticated")
+    hub.closings[CloseCode.NOT_AUTHENTICATED] += 1
     await websocket.close(CloseCode.NOT_AUTHENTICATED, "Not authenticated")
 
 
@@ -230,6 +231,7 @@ class _Socket(Peer):
         if not self._outbox.is_open:
             return
         logger.info("socket_closing", code=int(code), reason=reason)
+        self._hub.closings[code] += 1
         # A slow reader need not have the rest: it comes back for it.
         self._outbox.close(code, reason, at_once=code == CloseCode.TOO_SLOW)
         self._deadline.reschedule(asyncio.get_running_loop().time() + _CLOSE_SECONDS)

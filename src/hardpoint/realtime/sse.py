@@ -66,6 +66,8 @@ class EventStream(Peer):
     @override
     def close(self, code: CloseCode, reason: str) -> None:
         """End the response after what waits."""
+        if not self._is_closed:
+            self._hub.closings[code] += 1
         self._is_closed = True
         self._arrived.set()
 

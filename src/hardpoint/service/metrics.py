@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from hardpoint.db import Database
 from hardpoint.metrics import Metrics
-from hardpoint.metrics.sources import database_pool, durable_jobs, light_tasks, limiter_store
+from hardpoint.metrics.sources import connections, database_pool, durable_jobs, light_tasks, limiter_store
 from hardpoint.service.mail.models import QueuedMail
 from hardpoint.settings import Settings
 
@@ -20,6 +20,7 @@ def make_metrics(settings: Settings, state: Mapping[str, Any]) -> Metrics:
     metrics = Metrics(instance=settings.resolved_instance)
     metrics.add("database", lambda: database_pool(state["database"]))
     metrics.add("limiter", lambda: limiter_store(state["limiter"]))
+    metrics.add("connections", lambda: connections(state["realtime"]))
     metrics.add("light_tasks", lambda: light_tasks(state["light_tasks"]))
     metrics.add("jobs", lambda: durable_jobs(state["jobs"]), shared=True)
     metrics.add("mails", lambda: _mails(state["database"]), shared=True)

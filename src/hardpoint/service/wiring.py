@@ -22,8 +22,7 @@ from hardpoint.auth import (
     PrincipalCache,
     open_principal_cache,
 )
-from hardpoint.broadcast import Broadcast, MemoryBroadcast
-from hardpoint.broadcast.valkey import open_valkey_broadcast
+from hardpoint.broadcast import Broadcast
 from hardpoint.db import CursorSigner, Database, create_engine, open_database
 from hardpoint.db.migrations import Migrations
 from hardpoint.errors import ServiceUnavailable
@@ -43,7 +42,7 @@ from hardpoint.lifespan import (
 )
 from hardpoint.lifespan.http_client import open_http_client
 from hardpoint.mail import Mailer, make_mailer
-from hardpoint.metrics import METRICS_PATH, MeteredLimiter, Metrics, MetricsMiddleware
+from hardpoint.metrics import METRICS_PATH, MetricsMiddleware
 from hardpoint.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
@@ -60,23 +59,21 @@ from hardpoint.middleware import (
 from hardpoint.ratelimit import (
     FailureLimiter,
     Limiter,
-    MemoryLimiter,
     Rate,
     RateLimit,
     RateLimitMiddleware,
-    open_resilient_limiter,
 )
-from hardpoint.ratelimit.valkey import open_valkey_limiter
-from hardpoint.realtime import ChannelStore, Hub, MemoryChannels, open_hub
+from hardpoint.realtime import Hub, open_hub
 from hardpoint.realtime.authentication import SessionAuthenticator
-from hardpoint.realtime.valkey import open_valkey_channels
 from hardpoint.service.jobs import housekeeping  # noqa: F401 - declares its jobs.
 from hardpoint.service.jobs.registry import jobs
 from hardpoint.service.live.channels import channels
+from hardpoint.service.live.job_changes import tells_owner
 from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.metrics import make_metrics
 from hardpoint.service.secret import derive, load_secret
+from hardpoint.service.stores import open_broadcast, open_channels, open_limiter
 from hardpoint.service.tracing import exporting
 from hardpoint.service.users.models import AUTH_MODELS, User
 from hardpoint.settings import ENV_PREFIX, Settings, SettingsError
@@ -154,8 +151,8 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         check=Database.ping,
     )
     metrics = Resource("metrics", lambda opened: nullcontext(make_metrics(settings, opened.state)))
-    limiter: Resource[Limiter] = Resource("limiter", lambda opened: _open_limiter(settings, opened[metrics]))
-    broadcast: Resource[Broadcast] = Resource("broadcast", lambda _: _open_broadcast(settings))
+    limiter: Resource[Limiter] = Resource("limiter", lambda opened: open_limiter(settings, opened[metrics]))
+    broadcast: Resource[Broadcast] = Resource("broadcast", lambda _: open_broadcast(settings))
     auth: Resource[Auth[User]] = Resource(
         "auth", lambda opened: _open_auth(settings, opened[limiter], opened[broadcast])
     )
@@ -169,7 +166,7 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         await deliver_due(opened[database], opened[mailer])
 
     def work(opened: Opened) -> AbstractAsyncContextManager[None]:
-        return open_worker(opened[durable], state=opened.state)
+        return open_worker(opened[durable], state=opened.state, on_change=tells_owner(opened[realtime]))
 
     delay = _DRAIN_SECONDS[settings.environment]
     drain = Resource("drain", lambda _: open_drain(delay_seconds=delay))
@@ -182,7 +179,7 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
             opened[auth], opened[database], query_access_tokens=settings.accepts_access_tokens_in_ws_query
         )
         async with (
-            _open_channels(settings, opened[broadcast]) as store,
+            open_channels(settings, opened[broadcast]) as store,
             open_hub(
                 channels,
                 store,
@@ -194,6 +191,7 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         ):
             yield hub
 
+    realtime = Resource("realtime", open_realtime)
     works = not settings.is_production if works is None else works
     workers = [
         periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS, at_start=True),
@@ -213,41 +211,11 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         Resource.constant("allowed_origins", origins),
         mailer,
         Resource.constant("notifier", MailNotifier(settings.resolved_public_url)),
-        Resource("realtime", open_realtime),
+        realtime,
         Resource("light_tasks", lambda opened: open_light_tasks(opened.state)),
         # Last, so that everything that a job may use is open before it and closed after it.
         *(workers if works else []),
     )
-
-
-@asynccontextmanager
-async def _open_limiter(settings: Settings, metrics: Metrics) -> AsyncIterator[Limiter]:
-    if settings.redis_url is None:
-        yield MeteredLimiter(MemoryLimiter(), metrics)
-        return
-    async with (
-        open_valkey_limiter(settings.redis_url.get_secret_value()) as store,
-        open_resilient_limiter(store) as limiter,
-    ):
-        yield MeteredLimiter(limiter, metrics)
-
-
-@asynccontextmanager
-async def _open_broadcast(settings: Settings) -> AsyncIterator[Broadcast]:
-    if settings.redis_url is None:
-        yield MemoryBroadcast()
-        return
-    async with open_valkey_broadcast(settings.redis_url.get_secret_value()) as broadcast:
-        yield broadcast
-
-
-@asynccontextmanager
-async def _open_channels(settings: Settings, broadcast: Broadcast) -> AsyncIterator[ChannelStore]:
-    if settings.redis_url is None:
-        yield MemoryChannels()
-        return
-    async with open_valkey_channels(settings.redis_url.get_secret_value(), broadcast) as store:
-        yield store
 
 
 @asynccontextmanager

@@ -1,0 +1,48 @@
+"""What processes share: over Valkey or Redis where the settings name one, and otherwise each process has its own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from hardpoint.broadcast import Broadcast, MemoryBroadcast
+from hardpoint.broadcast.valkey import open_valkey_broadcast
+from hardpoint.metrics import MeteredLimiter, Metrics
+from hardpoint.ratelimit import Limiter, MemoryLimiter, open_resilient_limiter
+from hardpoint.ratelimit.valkey import open_valkey_limiter
+from hardpoint.realtime import ChannelStore, MemoryChannels
+from hardpoint.realtime.valkey import open_valkey_channels
+from hardpoint.settings import Settings
+
+__all__ = ["open_broadcast", "open_channels", "open_limiter"]
+
+
+@asynccontextmanager
+async def open_limiter(settings: Settings, metrics: Metrics) -> AsyncIterator[Limiter]:
+    """Limits that hold across processes, and go on while the store is away."""
+    if settings.redis_url is None:
+        yield MeteredLimiter(MemoryLimiter(), metrics)
+        return
+    async with (
+        open_valkey_limiter(settings.redis_url.get_secret_value()) as store,
+        open_resilient_limiter(store) as limiter,
+    ):
+        yield MeteredLimiter(limiter, metrics)
+
+
+@asynccontextmanager
+async def open_broadcast(settings: Settings) -> AsyncIterator[Broadcast]:
+    """What tells the other processes of what has changed."""
+    if settings.redis_url is None:
+        yield MemoryBroadcast()
+        return
+    async with open_valkey_broadcast(settings.redis_url.get_secret_value()) as broadcast:
+        yield broadcast
+
+
+@asynccontextmanager
+async def open_channels(settings: Settings, broadcast: Broadcast) -> AsyncIterator[ChannelStore]:
+    """Channels that reach the clients of every process."""
+    if settings.redis_url is None:
+        yield MemoryChannels()
+        return
+    async with open_valkey_channels(settings.redis_url.get_secret_value(), broadcast) as store:
+        yield store
