@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Literal, TextIO
 
@@ -38,6 +39,8 @@ ExcInfo = bool | BaseException | None
 REDACTED: Final = "[redacted]"
 _SENSITIVE: Final = ("password", "passwd", "secret", "token", "authorization", "cookie", "api_key", "apikey", "ticket")
 _MAX_VALUE_LENGTH: Final = 2_000
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
+_encoder: Final = json.JSONEncoder(default=str)
 
 
 class EventLogger:
@@ -79,6 +82,8 @@ def get_logger(name: str) -> EventLogger:
     return EventLogger(logging.getLogger(name))
 
 
+# Few names come again and again; looking each of them through costs more than the rest of its line.
+@lru_cache(maxsize=1_024)
 def _is_sensitive(name: str) -> bool:
     lowered = name.lower().replace("-", "_")
     return any(word in lowered for word in _SENSITIVE)
@@ -86,7 +91,7 @@ def _is_sensitive(name: str) -> bool:
 
 def _clean(value: Any) -> Any:
     """`value` as JSON can hold it, with secrets left out and nothing longer than a reader would read."""
-    if value is None or isinstance(value, bool | int | float):
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
         return value if len(value) <= _MAX_VALUE_LENGTH else value[:_MAX_VALUE_LENGTH] + "…"
@@ -94,6 +99,8 @@ def _clean(value: Any) -> Any:
         return {str(key): REDACTED if _is_sensitive(str(key)) else _clean(item) for key, item in value.items()}
     if isinstance(value, Collection) and not isinstance(value, bytes | bytearray):
         return [_clean(item) for item in value]
+    if isinstance(value, int | float):
+        return value
     return _clean(str(value))
 
 
@@ -155,10 +162,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for `record`, without the line end."""
+        seconds, milliseconds = divmod(int(record.created * 1_000), 1_000)
         entry: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z"),
+            "time": f"{_moment(seconds)}.{milliseconds:03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
@@ -167,7 +173,12 @@ class JsonFormatter(logging.Formatter):
         entry.update(_clean(_fields_of(record)))
         if record.exc_info and record.exc_info[1] is not None:
             entry["exception"] = _format_exception(record.exc_info[1])
-        return json.dumps(entry, default=str)
+        return _encoder.encode(entry)
+
+
+@lru_cache(maxsize=4)
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
