@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx2
@@ -14,6 +16,28 @@ from support.live import Live, live
 from support.service import PASSWORD, Account, Service, check_envelope
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def user(service: Service) -> Iterator[Account]:
+    """One for all of these tests; whoever ends a session takes `leaver`."""
+    account = service.sign_up()
+    with closing(account.client):
+        yield account
+
+
+@pytest.fixture(scope="module")
+def other(service: Service) -> Iterator[Account]:
+    account = service.sign_up()
+    with closing(account.client):
+        yield account
+
+
+@pytest.fixture
+def leaver(service: Service) -> Iterator[Account]:
+    account = service.sign_up()
+    with closing(account.client):
+        yield account
 
 
 def with_token(account: Account) -> str:
@@ -199,19 +223,19 @@ async def test_a_user_is_told_what_becomes_of_their_jobs(service: Service, user:
 
 @pytest.mark.parametrize("how", ["logout", "password", "disabled", "deleted"])
 async def test_the_end_of_a_session_closes_its_sockets(
-    service: Service, user: Account, admin: Account, how: str
+    service: Service, leaver: Account, admin: Account, how: str
 ) -> None:
-    async with live(service.url, with_token(user)) as client:
+    async with live(service.url, with_token(leaver)) as client:
         await client.ask(type="ping")
-        path = f"/users/{user.id}"
+        path = f"/users/{leaver.id}"
         if how == "logout":
-            assert user.client.post("/auth/logout").status_code == 204
+            assert leaver.client.post("/auth/logout").status_code == 204
         elif how == "disabled":
             assert admin.client.patch(path, json={"is_active": False}).status_code == 200
         elif how == "deleted":
             assert admin.client.delete(path).status_code == 204
         else:
-            other = service.log_in(user.email)
+            other = service.log_in(leaver.email)
             changes = {"current_password": PASSWORD, "password": "another long pass phrase"}
             assert other.client.patch("/users/me", json=changes).status_code == 200
             other.client.close()

@@ -81,7 +81,7 @@ from hardpoint.settings import ENV_PREFIX, Settings, SettingsError
 __all__ = ["make_auth", "make_lifespan", "make_stack", "migrations", "open_engine", "open_jobs"]
 
 _REQUEST_SECONDS: Final = 30
-_MAIL_SECONDS: Final = 0.5
+_MAIL_SECONDS: Final = {"development": 0.5, "test": 0.1, "production": 0.5}
 _WORKER_CLOSE_SECONDS: Final = 30
 # Sockets are closed over this part of the delay, so that the last of them has ended when it has passed.
 _DRAIN_PART: Final = 0.6
@@ -194,7 +194,7 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
     realtime = Resource("realtime", open_realtime)
     works = not settings.is_production if works is None else works
     workers = [
-        periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS, at_start=True),
+        periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS[settings.environment], at_start=True),
         Resource("worker", work, close_timeout_seconds=_WORKER_CLOSE_SECONDS),
     ]
     return Lifespan(

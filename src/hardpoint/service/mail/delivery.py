@@ -59,12 +59,13 @@ async def _lease_next(database: Database, clock: Clock, done: int | None) -> tup
             await session.execute(delete(QueuedMail).where(QueuedMail.id == done))
         order = (QueuedMail.bulk, QueuedMail.due_at, QueuedMail.id)
         due = select(QueuedMail.id).where(QueuedMail.due_at <= now).order_by(*order).limit(1)
-        if (await session.scalars(due)).first() is None:
-            # Most looks find nothing, and should not write.
+        # By itself, not within the update: PostgreSQL may run a subquery once for each row, and lease them all.
+        mail_id = (await session.scalars(due.with_for_update(skip_locked=True))).first()
+        if mail_id is None:
             return None
         lease = (
             update(QueuedMail)
-            .where(QueuedMail.id.in_(due.with_for_update(skip_locked=True)), QueuedMail.due_at <= now)
+            .where(QueuedMail.id == mail_id, QueuedMail.due_at <= now)
             .values(due_at=now + _LEASE, attempts=QueuedMail.attempts + 1)
             .returning(QueuedMail)
         )
