@@ -11,7 +11,8 @@ run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
 
 test: $(INSTALLED)  ## The whole test suite, with branch coverage
-	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term $(ARGS)
+	@# The tests start hundreds of processes: without bytecode each of them would compile everything that it imports.
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term $(ARGS)
 
 lint: $(INSTALLED)  ## Formatting, lint rules, strict types
 	$(BIN)/ruff format --check .
@@ -39,7 +40,7 @@ $(INSTALLED): pyproject.toml requirements.txt
 		{ echo "hardpoint needs Python 3.11 or newer; name one with PYTHON=..., for example: make run PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(INSTALLED)
 
