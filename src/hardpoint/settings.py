@@ -76,6 +76,7 @@ class Settings(BaseSettings):
 
     environment: Literal["development", "test", "production"] = "development"
     secret_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    signing_key_files: Annotated[tuple[Path, ...], NoDecode] = ()
     database_url: SecretStr | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=1_000)] = 10
     database_max_overflow: Annotated[int, Field(ge=0, le=1_000)] = 5
@@ -136,7 +137,7 @@ class Settings(BaseSettings):
         """Whether `/docs`, `/redoc` and `/openapi.json` are served; not in production unless asked for."""
         return not self.is_production if self.docs is None else self.docs
 
-    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @field_validator("signing_key_files", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):

@@ -28,7 +28,7 @@ from hardpoint.auth.passwords import PasswordHasher, PasswordPolicy
 from hardpoint.auth.protocols import AuthNotifier, LoginLimiter
 from hardpoint.auth.roles import Roles
 from hardpoint.auth.routes import api_keys_router, auth_router, jwks_router
-from hardpoint.auth.schemas import Password
+from hardpoint.auth.schemas import NewApiKey, Password
 from hardpoint.auth.store import AuthModels, AuthStore, SessionAndUser
 from hardpoint.auth.tokens import AccessClaims, AccessTokens
 
@@ -48,6 +48,7 @@ __all__ = [
     "Key",
     "KeySet",
     "LoginLimiter",
+    "NewApiKey",
     "OneTimeTokenMixin",
     "Password",
     "PasswordHasher",

@@ -14,6 +14,7 @@ _COMMANDS: Final = {
     "db": "Schema migrations",
     "dev": "The reference service on a real PostgreSQL and a real Valkey, from wheels",
     "jobs": "Durable jobs: list, show, retry, cancel",
+    "keys": "API keys",
     "openapi": "The OpenAPI document, or what of it breaks clients of an older one",
     "serve": "Serve the reference service, or any module:app",
     "stack": "The middleware stack, outermost first, and what is wrong with it",

@@ -86,11 +86,12 @@ def _metrics_added_up(workers: int) -> Iterator[None]:
 
 
 async def _prepare(settings: Settings) -> None:
-    from hardpoint.service import load_secret
+    from hardpoint.service import load_keys, load_secret
 
     await prepare_database(settings)
     # Workers would find out one after another.
     load_secret(settings)
+    load_keys(settings)
 
 
 def _print_welcome(settings: Settings) -> None:

@@ -7,9 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from hardpoint.auth import Key, KeySet
 from hardpoint.settings import ENV_PREFIX, Settings, SettingsError, check_secret
 
-__all__ = ["derive", "load_secret"]
+__all__ = ["derive", "load_keys", "load_secret"]
 
 _FILE_NAME: Final = "secret_key"
 
@@ -33,6 +34,33 @@ def load_secret(settings: Settings) -> bytes:
     if (reason := check_secret(secret)) is not None:
         raise SettingsError([f"{path}: {reason}"])
     return secret.encode()
+
+
+def load_keys(settings: Settings) -> KeySet:
+    """What signs and verifies access tokens: the first of the key files signs and all verify; without any, the secret.
+
+    Raises:
+        SettingsError: A file cannot be read or has no key that can be used, the first has no private key, or two have
+            the same one; or the secret cannot be used.
+    """
+    if not settings.signing_key_files:
+        return KeySet(Key.from_secret(load_secret(settings)))
+    variable = f"{ENV_PREFIX}SIGNING_KEY_FILES"
+    keys: list[Key] = []
+    faults: list[str] = []
+    for path in settings.signing_key_files:
+        try:
+            keys.append(Key.from_pem(path.read_bytes()))
+        except OSError as error:
+            faults.append(f"{variable}: {path} cannot be read: {type(error).__name__}")
+        except ValueError as error:
+            faults.append(f"{variable}: {path}: {error}")
+    if faults:
+        raise SettingsError(faults)
+    try:
+        return KeySet(keys[0], keys[1:])
+    except ValueError as error:
+        raise SettingsError([f"{variable}: {error}"]) from error
 
 
 def _read_or_make(path: Path) -> str:

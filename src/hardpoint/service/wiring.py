@@ -15,8 +15,6 @@ from starlette.middleware import Middleware
 from hardpoint.auth import (
     AccessTokens,
     Auth,
-    Key,
-    KeySet,
     PasswordHasher,
     PasswordPolicy,
     PrincipalCache,
@@ -72,7 +70,7 @@ from hardpoint.service.live.job_changes import tells_owner
 from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.metrics import make_metrics
-from hardpoint.service.secret import derive, load_secret
+from hardpoint.service.secret import derive, load_keys, load_secret
 from hardpoint.service.stores import open_broadcast, open_channels, open_limiter
 from hardpoint.service.tracing import exporting
 from hardpoint.service.users.models import AUTH_MODELS, User
@@ -120,7 +118,7 @@ def make_auth(settings: Settings, limiter: Limiter, cache: PrincipalCache | None
     return Auth(
         models=AUTH_MODELS,
         tokens=AccessTokens(
-            KeySet(Key.from_secret(secret)),
+            load_keys(settings),
             issuer=issuer,
             audience=issuer,
             ttl_seconds=settings.access_token_ttl,
