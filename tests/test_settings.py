@@ -59,6 +59,8 @@ def test_production_is_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SECRET_KEY", "short", "32 bytes"),
         ("SECRET_KEY", "ab" * 40, "distinct"),
         ("SECRET_KEY", "change-me-change-me-change-me-0123456789", "documentation"),
+        ("SIGNING_KEY_FILES", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n", "is no path"),
+        ("SIGNING_KEY_FILES", '["a.pem", "canary\\u001b.pem"]', "is no path"),
         ("DATABASE_URL", "postgres://u:canary@h/d", "postgresql+asyncpg"),
         ("DATABASE_URL", "mysql+aiomysql://h/d", "sqlite+aiosqlite"),
         ("REDIS_URL", "http://h", "redis://"),

@@ -149,6 +149,14 @@ class Settings(BaseSettings):
                 raise ValueError("is neither a JSON list nor a comma-separated one") from None
         return [item.strip() for item in value.split(",") if item.strip()]
 
+    @field_validator("signing_key_files")
+    @classmethod
+    def _check_files(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        # A path is told when the file cannot be read, and a key that was pasted here must not be.
+        if any("-----BEGIN" in str(path) or not str(path).isprintable() for path in value):
+            raise ValueError("has an entry that is no path; name PEM files, do not put their text here")
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Keys that sign and verify: what may be one, how it is named, and what the world sees of it."""
 
 import json
+from base64 import urlsafe_b64decode
 from typing import Any
 
 import pytest
@@ -108,6 +109,39 @@ def test_a_public_key_has_the_id_of_its_private_one(pair: Any) -> None:
 def test_an_id_does_not_depend_on_how_the_file_is_written(pair: Any) -> None:
     for pem in (private_pem(pair), public_pem(pair)):
         assert Key.from_pem(pem.replace(b"\n", b"\r\n")).kid == Key.from_pem(pem).kid
+
+
+def number(text: str) -> int:
+    return int.from_bytes(urlsafe_b64decode(text + "=="), "big")
+
+
+# RFC 7638, section 3.1, and RFC 8037, appendix A.3.
+RSA_OF_THE_RFC = rsa.RSAPublicNumbers(
+    65_537,
+    number(
+        "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3"
+        "oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZ"
+        "Hzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-k"
+        "EgU8awapJzKnqDKgw"
+    ),
+).public_key()
+ED25519_OF_THE_RFC = ed25519.Ed25519PublicKey.from_public_bytes(
+    urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+)
+
+
+@pytest.mark.parametrize(
+    ("public", "thumbprint"),
+    [
+        (RSA_OF_THE_RFC, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"),
+        (ED25519_OF_THE_RFC, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
+    ],
+    ids=["RS256", "EdDSA"],
+)
+def test_a_public_key_is_known_by_its_thumbprint(public: Any, thumbprint: str) -> None:
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    assert Key.from_pem(pem).kid == thumbprint
+    assert Key.from_pem(pem, kid="mine").kid == "mine"
 
 
 def test_an_encrypted_key_needs_its_password() -> None:

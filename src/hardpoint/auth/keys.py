@@ -1,5 +1,7 @@
 """The keys that sign and verify access tokens: one algorithm each, found by their id alone."""
 
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -54,11 +56,13 @@ class Key:
             HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(raw)
         except InvalidKeyError:
             raise ValueError("This is a key of another kind, not a secret") from None
-        return cls(kid=kid or _kid(b"HS256" + raw), algorithm="HS256", verifying=raw, signing=raw)
+        return cls(kid=kid or _kid_of_secret(raw), algorithm="HS256", verifying=raw, signing=raw)
 
     @classmethod
     def from_pem(cls, pem: bytes, *, kid: str | None = None, password: bytes | None = None) -> "Key":
         """An EdDSA (Ed25519) or RS256 key from a PEM file; a public key verifies only.
+
+        Without a `kid` of its own it is known by its thumbprint (RFC 7638), which its public key has as well.
 
         Raises:
             ValueError: The file cannot be read, has another kind of key, or an RSA key of fewer than 2048 bits.
@@ -74,35 +78,36 @@ class Key:
         except (ValueError, TypeError) as error:
             raise ValueError("The PEM file cannot be read as a key") from error
         if isinstance(public, Ed25519PublicKey) and (private is None or isinstance(private, Ed25519PrivateKey)):
-            kid = kid or _kid(_public_bytes(public))
-            return cls(kid=kid, algorithm="EdDSA", verifying=public, signing=private)
+            return cls(kid=kid or _thumbprint("EdDSA", public), algorithm="EdDSA", verifying=public, signing=private)
         if isinstance(public, RSAPublicKey) and (private is None or isinstance(private, RSAPrivateKey)):
             if public.key_size < _MIN_RSA_BITS:
                 raise ValueError(f"An RSA key must have at least {_MIN_RSA_BITS} bits")
-            kid = kid or _kid(_public_bytes(public))
-            return cls(kid=kid, algorithm="RS256", verifying=public, signing=private)
+            return cls(kid=kid or _thumbprint("RS256", public), algorithm="RS256", verifying=public, signing=private)
         raise ValueError("Only Ed25519 and RSA keys can sign tokens")
 
     def jwk(self) -> dict[str, Any] | None:
         """The public key as a JWK (RFC 7517); `None` for a secret, which is nobody else's business."""
         if self.algorithm == "HS256":
             return None
-        algorithm = OKPAlgorithm if self.algorithm == "EdDSA" else RSAAlgorithm
-        public: dict[str, Any] = algorithm.to_jwk(self.verifying, as_dict=True)
-        public.pop("key_ops", None)
-        return {**public, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+        return {**_public_members(self.algorithm, self.verifying), "kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
 
-def _public_bytes(public: Any) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - used here alone.
+def _public_members(algorithm: Algorithm, public: Any) -> dict[str, Any]:
+    # What a JWK of this kind must have: `kty`, `crv` and `x` (RFC 8037, section 2), or `kty`, `n` and `e`.
+    members: dict[str, Any] = (OKPAlgorithm if algorithm == "EdDSA" else RSAAlgorithm).to_jwk(public, as_dict=True)
+    members.pop("key_ops", None)
+    return members
 
-    raw: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return raw
+
+def _thumbprint(algorithm: Algorithm, public: Any) -> str:
+    # RFC 7638, section 3: the required members, sorted, without spaces.
+    text = json.dumps(_public_members(algorithm, public), sort_keys=True, separators=(",", ":"))
+    return urlsafe_b64encode(sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
-def _kid(material: bytes) -> str:
+def _kid_of_secret(secret: bytes) -> str:
     # A digest tells nothing about a secret of 32 random bytes and lets every process derive the same id.
-    return sha256(b"hardpoint kid" + material).hexdigest()[:_KID_LENGTH]
+    return sha256(b"hardpoint kidHS256" + secret).hexdigest()[:_KID_LENGTH]
 
 
 class KeySet:
