@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "keys": "API keys",
     "openapi": "The OpenAPI document, or what of it breaks clients of an older one",
     "serve": "Serve the reference service, or any module:app",
+    "skill": "What a coding agent should know, put where it looks",
     "stack": "The middleware stack, outermost first, and what is wrong with it",
     "users": "Accounts",
     "worker": "Run durable jobs in a process of their own",
