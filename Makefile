@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint format bench bench-live pins clean
+.PHONY: run test lint format docs bench bench-live pins clean
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -23,6 +23,10 @@ format: $(INSTALLED)  ## Apply the formatter and the safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(INSTALLED)  ## The documentation, as pages in site/; every warning is an error
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement docs/requirements.txt
+	$(BIN)/python -m sphinx --quiet --builder html --fail-on-warning --keep-going --fresh-env docs site
+
 bench: $(INSTALLED)  ## The benchmarks, as ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python benchmarks/run.py $(ARGS)
@@ -34,6 +38,8 @@ bench-live: $(INSTALLED)  ## WebSocket fan-out beside other ways
 pins: $(INSTALLED)  ## Refresh requirements.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \
 		--no-header --all-extras --group dev pyproject.toml --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \
+		--no-header --constraint requirements.txt --group docs --output-file docs/requirements.txt
 
 $(INSTALLED): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,4 +51,4 @@ $(INSTALLED): pyproject.toml requirements.txt
 	@touch $(INSTALLED)
 
 clean:  ## Remove the environment and everything the tools cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist site

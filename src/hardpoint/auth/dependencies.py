@@ -4,8 +4,7 @@
 
 None of them is a plain function, which FastAPI would run in a thread.
 
-All of them take an `HTTPConnection`, so the same chain guards routes and sockets; FastAPI's own security classes work
-on requests alone.
+All of them take an `HTTPConnection`, so the same chain guards routes and sockets.
 """
 
 from collections.abc import Awaitable, Callable, Collection

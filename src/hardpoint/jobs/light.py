@@ -1,6 +1,6 @@
 """Light tasks: functions that run after the response, in this process, and are lost when it is killed.
 
-Unlike Starlette's `BackgroundTasks` they do not hold the connection open, have sessions of their own instead of the
+Unlike Starlette's `BackgroundTasks` they do not stop at the first that fails, have sessions of their own instead of the
 request's closed one, keep the request's id, end within a time limit, and are waited for when the service stops.
 """
 
@@ -105,9 +105,11 @@ async def open_light_tasks(
 class AfterResponse:
     """What a request leaves to do; the dependency `after_response` gives it.
 
-    @router.get("/posts/{post_id}")
-    async def read(post_id: int, after: Annotated[AfterResponse, Depends(after_response)]) -> None:
-        after.run(count_view, post_id=post_id)
+    When the request fails, nothing of it is done.
+
+        @router.get("/posts/{post_id}")
+        async def read(post_id: int, after: Annotated[AfterResponse, Depends(after_response)]) -> None:
+            after.run(count_view, post_id=post_id)
     """
 
     def __init__(self) -> None:
