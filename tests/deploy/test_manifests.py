@@ -1,6 +1,9 @@
 """What can be known of `deploy/` without running containers: that it fits the service, and keeps to its own rules."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +112,13 @@ def test_the_image_runs_without_root_and_knows_whether_it_is_healthy() -> None:
     allowed = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[0] == "!"}
     assert copied == allowed
     assert all((DEPLOY.parent / name).exists() for name in copied)
+
+
+def test_what_the_image_copies_is_enough_to_build_the_wheel(tmp_path: Path) -> None:
+    for names in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
+        for source in (DEPLOY.parent / name for name in names.split()):
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, tmp_path / source.name)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import click
 
 from hardpoint.cli.group import fail
 
-__all__ = ["command", "skill_folder"]
+__all__ = ["command"]
 
 # The folder that most agents share, and the one of those that read their own alone.
 _FOLDERS: Final = (Path(".agents/skills"), Path(".claude/skills"))
@@ -32,7 +32,7 @@ def install(path: Path | None, *, force: bool) -> None:
 
     Exits with 1, and writes nothing, when a file is there already and differs.
     """
-    source = skill_folder()
+    source = _skill_folder()
     pages = {page.relative_to(source): page.read_bytes() for page in sorted(source.rglob("*.md"))}
     targets = [folder.expanduser() / _NAME for folder in ([path] if path else _FOLDERS)]
     try:
@@ -53,7 +53,7 @@ def install(path: Path | None, *, force: bool) -> None:
         fail(f"{error.filename}: {error.strerror}", status=1)
 
 
-def skill_folder() -> Path:
+def _skill_folder() -> Path:
     """Where the skill is: in the package, or in the checkout that an editable install runs from."""
     package = Path(str(files("hardpoint")))
     packaged = package / "_skill"  # pyproject.toml puts it into the wheel.
