@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.markdown import ROOT
+from support.markdown import ROOT, within
 from support.service import Service, environment
 
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
@@ -55,7 +55,8 @@ def test_a_step_works(step: int, folder: Path, monkeypatch: pytest.MonkeyPatch) 
                 place = folder / name
                 place.mkdir()
                 given = {"tmp_path": place, "monkeypatch": monkeypatch}
-                test(**{parameter: given[parameter] for parameter in inspect.signature(test).parameters})
+                with within(120):
+                    test(**{parameter: given[parameter] for parameter in inspect.signature(test).parameters})
                 ran += 1
     assert ran >= (len(STEPS) if last else 1)
 

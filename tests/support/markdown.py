@@ -3,9 +3,11 @@
 import os
 import re
 import runpy
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -33,11 +35,27 @@ def working_in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """End what waits for something that never happens, as readers' code may, with an error instead of for ever."""
+
+    def late(*_: object) -> NoReturn:
+        raise TimeoutError(f"Not done within {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def run_block(block: str, folder: Path) -> None:
     """Run `block` as a program of its own, in `folder`, in this process: hundreds of them start no interpreter each."""
     file = folder / "block.py"
     file.write_text(block)
-    with working_in(folder):
+    with working_in(folder), within(120):
         runpy.run_path(str(file), run_name="__main__")
 
 
