@@ -1,13 +1,19 @@
-"""The reference service's settings: read once from the environment and `.env`, validated, then frozen.
+"""A service's settings: read once from the environment and `.env`, validated, then frozen.
 
 Every refusal is here, one line for each fault, so that an operator sees all of them at once and never a traceback.
+A service of your own has a class of its own, with its prefix and whatever else it reads:
+
+class Settings(hardpoint.settings.Settings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+
+    currency: str = "EUR"
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -61,7 +67,7 @@ def check_secret(secret: str) -> str | None:
 
 
 class Settings(BaseSettings):
-    """The settings of the reference service; a field's variable is its name in capitals after `HARDPOINT_`."""
+    """What the reference service reads; a field's variable is its name in capitals after the class's prefix."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -100,6 +106,30 @@ class Settings(BaseSettings):
     instance: Annotated[str | None, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")] = None
     docs: bool | None = None
 
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable of a field, such as `HARDPOINT_DATA_DIR` of `data_dir`."""
+        return f"{cls.model_config['env_prefix']}{field}".upper()
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """The settings from the environment and `.env`.
+
+        Args:
+            **overrides: Field values that win over both.
+
+        Raises:
+            SettingsError: At least one is refused; all faults are in it.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise SettingsError(
+                _fault(cls, item) for item in error.errors(include_url=False, include_input=False)
+            ) from None
+        except UnicodeDecodeError:
+            raise SettingsError([".env: is not UTF-8 text"]) from None
+
     @property
     def is_production(self) -> bool:
         """Whether the strict defaults of production hold."""
@@ -115,7 +145,8 @@ class Settings(BaseSettings):
         """The database to use: the given one, or a SQLite file under the data folder."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'hardpoint.db'}"
+        name = str(self.model_config["env_prefix"]).strip("_").lower() or "service"
+        return f"sqlite+aiosqlite:///{self.data_dir.absolute() / name}.db"
 
     @property
     def resolved_public_url(self) -> str:
@@ -269,7 +300,7 @@ def _with_scheme(value: SecretStr, schemes: tuple[str, ...]) -> SecretStr:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings from the environment and `.env`.
+    """The reference service's settings from the environment and `.env`.
 
     Args:
         **overrides: Field values that win over both.
@@ -277,15 +308,10 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: At least one is refused; all faults are in it.
     """
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        raise SettingsError(_fault(item) for item in error.errors(include_url=False, include_input=False)) from None
-    except UnicodeDecodeError:
-        raise SettingsError([".env: is not UTF-8 text"]) from None
+    return Settings.load(**overrides)
 
 
-def _fault(error: Mapping[str, Any]) -> str:
-    name = ENV_PREFIX + str(error["loc"][0]).upper() if error["loc"] else "settings"
+def _fault(settings: type[Settings], error: Mapping[str, Any]) -> str:
+    name = settings.variable(str(error["loc"][0])) if error["loc"] else "settings"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{name}: {message[0].lower()}{message[1:]}"

@@ -228,7 +228,10 @@ async def reset_password(sent: ResetPassword, auth: AuthService, session: Sessio
     await auth.reset_password(session, sent.token, sent.password)
 
 
-@_auth.post(
+_tickets = APIRouter(prefix="/auth", tags=["auth"], route_class=StrictJSONRoute)
+
+
+@_tickets.post(
     "/ws-ticket",
     status_code=201,
     summary="A ticket that opens one WebSocket",
@@ -252,9 +255,17 @@ def _set_cookie(request: Request, response: Response, value: str, *, max_age: in
     )
 
 
-def auth_router() -> APIRouter:
-    """Every route under `/auth`."""
-    return _auth
+def auth_router(*, ws_tickets: bool = True) -> APIRouter:
+    """Every route under `/auth`.
+
+    Args:
+        ws_tickets: Whether `POST /auth/ws-ticket` is one of them; of no use to a service without WebSockets.
+    """
+    router = APIRouter()
+    router.include_router(_auth)
+    if ws_tickets:
+        router.include_router(_tickets)
+    return router
 
 
 def api_keys_router(*, guard: Any) -> APIRouter:

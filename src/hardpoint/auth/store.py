@@ -20,12 +20,12 @@ U = TypeVar("U", bound=UserMixin)
 
 @dataclass(frozen=True, slots=True)
 class AuthModels(Generic[U]):
-    """The application's own models, each with the mixin of its kind."""
+    """The application's own models, each with the mixin of its kind; without `api_key` there are no API keys."""
 
     user: type[U]
     session: type[AuthSessionMixin]
     token: type[OneTimeTokenMixin]
-    api_key: type[ApiKeyMixin]
+    api_key: type[ApiKeyMixin] | None = None
 
     @classmethod
     def beside(cls, user: type[U]) -> "AuthModels[U]":
@@ -232,20 +232,27 @@ class AuthStore(Generic[U]):
 
     async def add_api_key(self, **columns: Any) -> ApiKeyMixin:
         """A new API key."""
-        key = self._models.api_key(**columns)
+        key = self._api_key(**columns)
         self.session.add(key)
         await self.session.flush()
         return key
 
     async def api_key_by_id(self, key_id: int) -> ApiKeyMixin | None:
         """The API key with this id."""
-        return await self.session.get(self._models.api_key, key_id)
+        model = self._models.api_key
+        return None if model is None else await self.session.get(model, key_id)
 
     def api_keys(self) -> Select[Any]:
         """A select of the API keys that are not revoked, for a listing."""
-        return select(self._models.api_key).where(self._models.api_key.revoked_at.is_(None))
+        return select(self._api_key).where(self._api_key.revoked_at.is_(None))
 
     @property
     def api_key_order(self) -> Sequence[Any]:
         """Newest first."""
-        return (self._models.api_key.id.desc(),)
+        return (self._api_key.id.desc(),)
+
+    @property
+    def _api_key(self) -> type[ApiKeyMixin]:
+        if self._models.api_key is None:
+            raise RuntimeError("AuthModels was given no model of API keys")
+        return self._models.api_key

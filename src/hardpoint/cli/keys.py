@@ -8,13 +8,14 @@ from pydantic import ValidationError
 
 from hardpoint.cli.group import fail
 from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
+from hardpoint.cli.target import service
 
 __all__ = ["command"]
 
 
 @click.group("keys")
 def command() -> None:
-    """API keys of the reference service."""
+    """API keys of the service."""
 
 
 @command.command("create")
@@ -31,7 +32,6 @@ async def _create(name: str, scopes: list[str], expires_days: int | None) -> str
     from hardpoint.auth import NewApiKey
     from hardpoint.db import Database
     from hardpoint.ratelimit import MemoryLimiter
-    from hardpoint.service import make_auth, open_engine
 
     settings = settings_or_exit()
     ends = None if expires_days is None else (datetime.now(UTC) + timedelta(days=expires_days)).isoformat()
@@ -40,8 +40,8 @@ async def _create(name: str, scopes: list[str], expires_days: int | None) -> str
     except ValidationError as error:
         fail([f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors(include_input=False)], status=1)
     await prepare_database(settings)
-    async with open_engine(settings) as engine:
-        auth = make_auth(settings, MemoryLimiter())
+    async with service().open_engine(settings) as engine:
+        auth = service().make_auth(settings, MemoryLimiter())
         async with Database(engine).session() as session:
             _, text = await auth.api_keys.create(session, name=new.name, scopes=new.scopes, expires_at=new.expires_at)
             return text

@@ -21,7 +21,7 @@ __all__ = ["command"]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Instead of the document, what breaks clients of this older one; exit status 1 when something does.",
 )
-def command(app: str | None, kind: Literal["json", "yaml"], old: Path | None) -> None:
+def command(kind: Literal["json", "yaml"], old: Path | None, app: str | None = None) -> None:
     """The OpenAPI document of the reference service, or of any FastAPI module:app."""
     document = _document(load_app(app))
     if old is not None:

@@ -11,10 +11,10 @@ from typing import Final
 import click
 import uvicorn
 
-from hardpoint import __version__
-from hardpoint.cli.loading import REFERENCE_APP, faults_told, prepare_database, settings_or_exit
+from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
+from hardpoint.cli.target import service, target
 from hardpoint.log import configure_logging, get_logger
-from hardpoint.settings import ENV_PREFIX, Settings
+from hardpoint.settings import Settings, load_settings
 
 __all__ = ["command"]
 
@@ -32,15 +32,16 @@ _SHARED_VALUES: Final = "PROMETHEUS_MULTIPROC_DIR"
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="How many processes serve.")
 @click.option("--reload", is_flag=True, help="Restart when a source file changes.")
-def command(app: str | None, host: str, port: int, workers: int, reload: bool) -> None:  # noqa: FBT001 - click passes options by name.
+def command(host: str, port: int, workers: int, reload: bool, app: str | None = None) -> None:  # noqa: FBT001 - click passes options by name.
     """Serve the reference service, or any module:app."""
     if reload and workers > 1:
         raise click.UsageError("--reload serves with one process; leave out --workers")
-    settings = settings_or_exit()
+    # Of an application that is not the service, only what the server itself needs is read.
+    settings = settings_or_exit(None if app is None else load_settings)
     if settings.public_url is None:
         # Workers are processes of their own and read the environment again.
         shown_host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound.
-        os.environ[f"{ENV_PREFIX}PUBLIC_URL"] = (
+        os.environ[settings.variable("public_url")] = (
             f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}"
         )
     if app is None:
@@ -51,10 +52,10 @@ def command(app: str | None, host: str, port: int, workers: int, reload: bool) -
     configure_logging(settings.log_format, static={"instance": settings.resolved_instance})
     if app is None and workers > 1 and settings.redis_url is None:
         # Each process counts for itself, so that a client may get `workers` times the limit.
-        logger.warning("limits_are_per_process", workers=workers, remedy=f"set {ENV_PREFIX}REDIS_URL")
+        logger.warning("limits_are_per_process", workers=workers, remedy=f"set {settings.variable('redis_url')}")
     with _metrics_added_up(workers):
         uvicorn.run(
-            app or REFERENCE_APP,
+            app or target().factory,
             factory=app is None,
             host=host,
             port=port,
@@ -86,22 +87,20 @@ def _metrics_added_up(workers: int) -> Iterator[None]:
 
 
 async def _prepare(settings: Settings) -> None:
-    from hardpoint.service import load_keys, load_secret
-
     await prepare_database(settings)
     # Workers would find out one after another.
-    load_secret(settings)
-    load_keys(settings)
+    service().load_secret(settings)
+    service().load_keys(settings)
 
 
 def _print_welcome(settings: Settings) -> None:
     if settings.environment != "development":
         return
-    url = settings.resolved_public_url
-    click.echo(f"hardpoint {__version__}, development, on {url}")
-    click.echo(f"  API docs     {url}/docs")
-    click.echo(f"  live page    {url}/live")
-    click.echo("  first admin  hardpoint users create --email you@example.com --role admin")
+    url, name = settings.resolved_public_url, target().name
+    click.echo(f"{name} {target().version}, development, on {url}")
+    for title, path in service().PAGES.items():
+        click.echo(f"  {title:11}  {url}{path}")
+    click.echo(f"  first admin  {name} users create --email you@example.com --role admin")
     if settings.smtp_url is None:
         click.echo(f"  mails        {settings.data_dir.absolute() / 'mail'}")
     sys.stdout.flush()

@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 @click.command("stack")
 @click.argument("app", required=False, metavar="[MODULE:APP]")
-def command(app: str | None) -> None:
+def command(app: str | None = None) -> None:
     """Print the middleware stack, outermost first, and what is wrong with it.
 
     Exits with 1 when the order breaks a rule.

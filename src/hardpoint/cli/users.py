@@ -7,6 +7,7 @@ import click
 
 from hardpoint.cli.group import fail
 from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
+from hardpoint.cli.target import service
 from hardpoint.errors import ValidationFailed
 
 __all__ = ["command"]
@@ -14,7 +15,7 @@ __all__ = ["command"]
 
 @click.group("users")
 def command() -> None:
-    """Accounts of the reference service."""
+    """Accounts of the service."""
 
 
 @command.command("create")
@@ -37,15 +38,14 @@ def create(email: str, role: str, name: str | None) -> None:
 async def _create(email: str, password: str, role: str, name: str | None) -> int:
     from hardpoint.db import Database
     from hardpoint.ratelimit import MemoryLimiter
-    from hardpoint.service import NewAccount, make_auth, open_engine
 
     settings = settings_or_exit()
-    account = NewAccount.parse(email=email, role=role, name=name)
+    account = service().NewAccount.parse(email=email, role=role, name=name)
     await prepare_database(settings)
-    async with open_engine(settings) as engine:
-        auth = make_auth(settings, MemoryLimiter())
+    async with service().open_engine(settings) as engine:
+        auth = service().make_auth(settings, MemoryLimiter())
         async with Database(engine).session() as session:
             user = await auth.create_user(
                 session, email=account.email, password=password, role=account.role, name=account.name
             )
-            return user.id
+            return int(user.id)

@@ -7,6 +7,7 @@ import click
 from starlette.applications import Starlette
 
 from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
+from hardpoint.cli.target import service
 from hardpoint.log import configure_logging
 from hardpoint.settings import Settings
 
@@ -26,11 +27,9 @@ def command() -> None:
 
 
 async def _work(settings: Settings) -> None:
-    from hardpoint.service import make_lifespan
-
     await prepare_database(settings)
     asked_to_leave = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_leave.set)
-    async with make_lifespan(settings, serves=False, works=True)(Starlette()):
+    async with service().make_lifespan(settings, serves=False, works=True)(Starlette()):
         await asked_to_leave.wait()

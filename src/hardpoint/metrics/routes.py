@@ -1,12 +1,13 @@
 """Where Prometheus looks."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from hardpoint.errors import Forbidden, InvalidApiKey, responses
+from hardpoint.errors import ApiError, Forbidden, InvalidApiKey, responses
 from hardpoint.metrics.core import Metrics
 
 __all__ = ["METRICS_PATH", "get_metrics", "metrics_router"]
@@ -22,12 +23,15 @@ async def get_metrics(request: Request) -> Metrics:
     return metrics
 
 
-def metrics_router(*, guard: Any, path: str = METRICS_PATH) -> APIRouter:
+def metrics_router(
+    *, guard: Any, refusals: Sequence[type[ApiError]] = (InvalidApiKey, Forbidden), path: str = METRICS_PATH
+) -> APIRouter:
     """The route `GET path`, which answers in Prometheus's text format, version 0.0.4.
 
     Args:
         guard: `Depends(...)` of whatever lets in whom it should, such as `Depends(require_scope("metrics"))`: how much
             a service does, and how often its logins fail, is nobody else's business.
+        refusals: What the guard raises, for the OpenAPI document; those of `require_scope` by default.
         path: Where the route is.
     """
     router = APIRouter(tags=["operations"])
@@ -38,7 +42,7 @@ def metrics_router(*, guard: Any, path: str = METRICS_PATH) -> APIRouter:
         operation_id="read_metrics",
         dependencies=[guard],
         response_class=PlainTextResponse,
-        responses={200: {"content": {"text/plain": {"example": _EXAMPLE}}}, **responses(InvalidApiKey, Forbidden)},
+        responses={200: {"content": {"text/plain": {"example": _EXAMPLE}}}, **responses(*refusals)},
     )
     async def read_metrics(metrics: Annotated[Metrics, Depends(get_metrics)]) -> Response:
         return Response(await metrics.render(), media_type=_CONTENT_TYPE, headers={"Cache-Control": "no-store"})

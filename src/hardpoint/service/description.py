@@ -5,7 +5,7 @@ from typing import Final
 from hardpoint.errors import BadRequest, GatewayTimeout, InternalError, RateLimited, ServiceUnavailable
 from hardpoint.openapi import Tag
 
-__all__ = ["DESCRIPTION", "EVERYWHERE", "TAGS"]
+__all__ = ["DESCRIPTION", "EVERYWHERE", "PAGES", "TAGS"]
 
 DESCRIPTION: Final = """
 Users, posts, comments and live notifications.
@@ -35,3 +35,9 @@ TAGS: Final = (
     Tag(name="operations", description="For whoever runs the service."),
     Tag(name="health", description="For load balancers and orchestrators."),
 )
+
+# What a browser may open in development, for whoever starts the service.
+PAGES: Final = {
+    "API docs": "/docs",
+    "live page": "/live",
+}

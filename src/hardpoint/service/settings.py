@@ -1,0 +1,28 @@
+"""The service's settings: read once from the environment and `.env`, validated, then frozen."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import SettingsConfigDict
+
+import hardpoint.settings
+
+__all__ = ["Settings", "load_settings"]
+
+
+class Settings(hardpoint.settings.Settings):
+    """A field's variable is its name in capitals after `HARDPOINT_`; what is not here is in `hardpoint.settings`."""
+
+    model_config = SettingsConfigDict(env_prefix="HARDPOINT_")
+
+    data_dir: Path = Path(".hardpoint")
+    smtp_from: str = "hardpoint@localhost"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from the environment and `.env`; `overrides` win over both.
+
+    Raises:
+        SettingsError: At least one is refused; all faults are in it.
+    """
+    return Settings.load(**overrides)
