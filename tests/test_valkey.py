@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
+from redis.exceptions import ConnectionError as ValkeyConnectionError
 
 from hardpoint.broadcast.valkey import open_valkey_broadcast
 from hardpoint.ratelimit import Charge, Rate, open_resilient_limiter
@@ -132,3 +134,20 @@ async def test_a_client_waits_for_a_connection_and_leaves_none_open(sentinels: S
     client = make_client(sentinels.url, max_connections=1)
     assert await asyncio.gather(*[client.incr("n") for _ in range(20)]) == list(range(1, 21))
     await client.aclose()
+
+
+async def _use_a_connection_that_is_being_reset(url: str) -> None:
+    client = make_client(url)
+    await client.ping()
+    connection = client.connection_pool._available_connections[0]
+    connection._writer.transport.abort()
+    with pytest.raises(ValkeyConnectionError):
+        await connection.send_command("PING")
+    # And the next takes another one.
+    await client.ping()
+    await client.aclose()
+
+
+def test_a_reset_connection_is_an_outage_on_the_loop_of_the_server_too(valkey: ValkeyServer) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_use_a_connection_that_is_being_reset(valkey.url))

@@ -1,11 +1,18 @@
 """Connections to Valkey or Redis, with the time-outs that a service needs."""
 
-from typing import Any
+from typing import Any, Final
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import RedisError
 
 from hardpoint.sentinel import SENTINEL_SCHEMES, parse_sentinel_url
@@ -57,7 +64,46 @@ def make_client(
     if scheme in SENTINEL_SCHEMES:
         return Redis.from_pool(_sentinel_pool(url, connect_timeout_seconds, limits))
     known = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
-    return Redis.from_pool(BlockingConnectionPool.from_url(f"{known}://{rest}", **limits))
+    address: dict[str, Any] = dict(parse_url(f"{known}://{rest}"))
+    kind = address.pop("connection_class", Connection)
+    return Redis.from_pool(BlockingConnectionPool(connection_class=_KINDS[kind], **limits, **address))
+
+
+class _Sending:
+    """Says of a connection that has just been reset what the library says of any other that is gone.
+
+    uvloop refuses to write to a closed transport with a `RuntimeError`, where asyncio's own loop only warns, and the
+    library lets that pass. It would be taken for a fault in the code, and end whatever does not expect one.
+    """
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        """Send a command."""
+        try:
+            await super().send_packed_command(*args, **kwargs)  # type: ignore[misc] # Of the class that this is mixed into.
+        except RuntimeError as error:
+            raise ValkeyConnectionError("The connection is closed") from error
+
+
+class _Connection(_Sending, Connection): ...
+
+
+class _SSLConnection(_Sending, SSLConnection): ...
+
+
+class _UnixConnection(_Sending, UnixDomainSocketConnection): ...
+
+
+class _SentinelConnection(_Sending, SentinelManagedConnection): ...
+
+
+class _SentinelSSLConnection(_Sending, SentinelManagedSSLConnection): ...
+
+
+_KINDS: Final[dict[Any, Any]] = {
+    Connection: _Connection,
+    SSLConnection: _SSLConnection,
+    UnixDomainSocketConnection: _UnixConnection,
+}
 
 
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -79,5 +125,7 @@ def _sentinel_pool(url: str, timeout_seconds: float, limits: dict[str, Any]) -> 
         "retry": Retry(NoBackoff(), 0),
     }
     sentinel = Sentinel(list(address.sentinels), sentinel_kwargs=asking)  # type: ignore[no-untyped-call] # It has none.
-    limits |= {"ssl": address.tls, "db": address.database, "username": address.username, "password": address.password}
+    kind = _SentinelSSLConnection if address.tls else _SentinelConnection
+    limits |= {"connection_class": kind, "db": address.database}
+    limits |= {"username": address.username, "password": address.password}
     return _SentinelPool(address.service, sentinel, **limits)  # type: ignore[no-untyped-call] # It has none.

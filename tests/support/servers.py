@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def lasting_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on, and that no outgoing connection takes while its server is away."""
+    # The kernel takes those of outgoing connections from 32768 on.
+    for _ in range(100):
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 class PostgresServer:
@@ -74,7 +86,7 @@ class ValkeyServer:
     """A Valkey of this test's own, which can be stopped, killed, filled and started again on the same port."""
 
     def __init__(self, *options: str) -> None:
-        self.port = free_port()
+        self.port = lasting_port()
         self.url = f"valkey://127.0.0.1:{self.port}/0"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,14 +118,26 @@ class ValkeyServer:
                     return
         raise RuntimeError("Valkey did not start")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
 
     def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in order, as an operator would."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
+            self._process.send_signal(number)
             self._process.wait()
             self._process = None
 
