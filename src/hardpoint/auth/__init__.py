@@ -27,7 +27,7 @@ from hardpoint.auth.ownership import require_owner
 from hardpoint.auth.passwords import PasswordHasher, PasswordPolicy
 from hardpoint.auth.protocols import AuthNotifier, LoginLimiter
 from hardpoint.auth.roles import Roles
-from hardpoint.auth.routes import api_keys_router, auth_router, jwks_router
+from hardpoint.auth.routes import api_keys_router, auth_router, jwks_router, ws_ticket_router
 from hardpoint.auth.schemas import NewApiKey, Password
 from hardpoint.auth.store import AuthModels, AuthStore, SessionAndUser
 from hardpoint.auth.tokens import AccessClaims, AccessTokens
@@ -78,4 +78,5 @@ __all__ = [
     "require_owner",
     "require_scope",
     "unguarded_routes",
+    "ws_ticket_router",
 ]

@@ -47,7 +47,7 @@ from hardpoint.errors import (
 )
 from hardpoint.routing import StrictJSONRoute
 
-__all__ = ["api_keys_router", "auth_router", "jwks_router"]
+__all__ = ["api_keys_router", "auth_router", "jwks_router", "ws_ticket_router"]
 
 AuthService = Annotated[Auth[Any], Depends(get_auth)]
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
@@ -256,16 +256,21 @@ def _set_cookie(request: Request, response: Response, value: str, *, max_age: in
 
 
 def auth_router(*, ws_tickets: bool = True) -> APIRouter:
-    """Every route under `/auth`.
+    """The routes under `/auth`.
 
     Args:
-        ws_tickets: Whether `POST /auth/ws-ticket` is one of them; of no use to a service without WebSockets.
+        ws_tickets: Whether that of `ws_ticket_router` is one of them; of no use to a service without WebSockets.
     """
     router = APIRouter()
     router.include_router(_auth)
     if ws_tickets:
         router.include_router(_tickets)
     return router
+
+
+def ws_ticket_router() -> APIRouter:
+    """`POST /auth/ws-ticket`."""
+    return _tickets
 
 
 def api_keys_router(*, guard: Any) -> APIRouter:

@@ -1,6 +1,7 @@
 """Schema migrations by Alembic, run from code as well as from its own command line."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,12 +9,12 @@ from alembic import command, context
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import URL, Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hardpoint.db.session import TranslatedErrors
 
-__all__ = ["Migrations", "UnknownRevision", "run_migrations"]
+__all__ = ["Migrations", "OtherTables", "UnknownRevision", "run_migrations"]
 
 T = TypeVar("T")
 
@@ -32,14 +33,29 @@ class UnknownRevision(Exception):
         self.revision = revision
 
 
+@dataclass(frozen=True, slots=True)
+class OtherTables:
+    """Tables that a library keeps in the same database and migrates itself, such as those of durable jobs.
+
+    Attributes:
+        upgrade: Brings them to what the library needs.
+        is_current: Whether they are that already.
+    """
+
+    upgrade: Callable[[URL], Awaitable[None]]
+    is_current: Callable[[URL], Awaitable[bool]]
+
+
 class Migrations:
     """The migrations in one Alembic script folder.
 
     Args:
         folder: The folder with `env.py` (which calls `run_migrations`) and `versions/`.
+        *beside: What is upgraded after them, and has to be current too.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *beside: OtherTables) -> None:
+        self._beside = beside
         self._config = Config()
         # The option is a template in which a per cent sign is special.
         self._config.set_main_option("script_location", str(folder).replace("%", "%%"))
@@ -62,8 +78,10 @@ class Migrations:
                 return await connection.run_sync(_revision)
 
     async def is_current(self, engine: AsyncEngine) -> bool:
-        """Whether the database has the newest revision."""
-        return await self.current(engine) == self.head()
+        """Whether the database has the newest revision, and all that stands beside it is current."""
+        if await self.current(engine) != self.head():
+            return False
+        return all([await other.is_current(engine.url) for other in self._beside])
 
     async def require_known(self, engine: AsyncEngine) -> None:
         """Look whether the folder has the database's revision.
@@ -88,6 +106,8 @@ class Migrations:
         """
         await self.require_known(engine)
         await self._run(engine, lambda config: command.upgrade(config, revision))
+        for other in self._beside:
+            await other.upgrade(engine.url)
 
     async def downgrade(self, engine: AsyncEngine, revision: str) -> None:
         """Take the database back to `revision`, or to nothing with `base`."""

@@ -31,6 +31,10 @@ class Opened:
             raise LookupError(f"The resource {resource.name!r} is not open yet; declare it before the one that uses it")
         return cast("T", self._values[resource.name])
 
+    def get(self, resource: "Resource[T]") -> T | None:
+        """The value of `resource`, or `None` when it is not open."""
+        return cast("T | None", self._values.get(resource.name))
+
     @property
     def state(self) -> Mapping[str, Any]:
         """Every open resource's value by name, those that are opened later too: the lifespan's state."""

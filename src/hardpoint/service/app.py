@@ -1,24 +1,25 @@
-"""The reference service as an ASGI application."""
+"""The service as an ASGI application."""
 
-from fastapi import Depends, FastAPI
+from importlib.metadata import version
 
-from hardpoint import __version__
-from hardpoint.auth import api_keys_router, auth_router, jwks_router, require_scope
+from fastapi import FastAPI
+from hardpoint.auth import auth_router, jwks_router
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import HEALTH_PATHS, health_router
-from hardpoint.metrics import metrics_router
 from hardpoint.openapi import docs_router, install_openapi, unique_route_name
-from hardpoint.realtime import realtime_router
-from hardpoint.service.access import require_role
+from hardpoint.realtime import realtime_router  # new: realtime
+
 from hardpoint.service.comments.routes import router as comments_router
-from hardpoint.service.description import DESCRIPTION, EVERYWHERE, TAGS
-from hardpoint.service.jobs.routes import router as jobs_router
-from hardpoint.service.live.routes import router as live_page_router
+from hardpoint.service.description import DESCRIPTION, EVERYWHERE, SUMMARY, TAGS, TITLE
+from hardpoint.service.jobs.routes import router as jobs_router  # new: jobs
+from hardpoint.service.live.routes import router as live_router  # new: realtime
+from hardpoint.service.operations import router as operations_router
+from hardpoint.service.posts.publishing import router as publishing_router
 from hardpoint.service.posts.routes import router as posts_router
+from hardpoint.service.settings import Settings
 from hardpoint.service.tracing import TELEMETRY
 from hardpoint.service.users.routes import router as users_router
 from hardpoint.service.wiring import make_lifespan, make_stack
-from hardpoint.settings import Settings
 
 __all__ = ["create_app"]
 
@@ -31,10 +32,10 @@ def create_app(settings: Settings) -> FastAPI:
     """
     lifespan = make_lifespan(settings)
     app = FastAPI(
-        title="hardpoint",
-        summary="The reference service of hardpoint: the kit used on itself.",
+        title=TITLE,
+        summary=SUMMARY,
         description=DESCRIPTION,
-        version=__version__,
+        version=version("hardpoint"),
         lifespan=lifespan,
         middleware=make_stack(settings),
         openapi_url="/openapi.json" if settings.shows_docs else None,
@@ -47,18 +48,20 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_error_handlers(app)
     app.include_router(health_router(lifespan))
-    app.include_router(auth_router())
+    app.include_router(auth_router(ws_tickets=False))
     app.include_router(jwks_router())
     app.include_router(users_router)
     app.include_router(posts_router)
+    app.include_router(publishing_router)
     app.include_router(comments_router)
-    app.include_router(jobs_router)
+    app.include_router(jobs_router)  # new: jobs
+    # new: if realtime
     app.include_router(realtime_router(asyncapi_path="/asyncapi.json" if settings.shows_docs else None))
-    app.include_router(api_keys_router(guard=Depends(require_role("admin"))))
-    app.include_router(live_page_router)
-    app.include_router(metrics_router(guard=Depends(require_scope("metrics"))))
+    app.include_router(live_router)
+    # new: end if
+    app.include_router(operations_router)
     if settings.shows_docs:
-        app.include_router(docs_router(title="hardpoint"))
+        app.include_router(docs_router(title=TITLE))
     install_openapi(
         app, tags=TAGS, servers=[settings.resolved_public_url], everywhere=EVERYWHERE, exempt_paths=HEALTH_PATHS
     )

@@ -1,10 +1,10 @@
 """What a server process imports: the service, made from the environment, its log configured."""
 
 from fastapi import FastAPI
-
 from hardpoint.log import configure_logging
+
 from hardpoint.service.app import create_app
-from hardpoint.settings import load_settings
+from hardpoint.service.settings import load_settings
 
 __all__ = ["create"]
 

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hardpoint.db import Database
+from hardpoint.metrics import Metrics, sources
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from sqlalchemy import func, select
 
-from hardpoint.db import Database
-from hardpoint.metrics import Metrics
-from hardpoint.metrics.sources import connections, database_pool, durable_jobs, light_tasks, limiter_store
 from hardpoint.service.mail.models import QueuedMail
-from hardpoint.settings import Settings
+from hardpoint.service.settings import Settings
 
 __all__ = ["make_metrics"]
 
@@ -18,11 +17,11 @@ __all__ = ["make_metrics"]
 def make_metrics(settings: Settings, state: Mapping[str, Any]) -> Metrics:
     """The metrics of one process; what it tells of the other resources is read from `state` at each scrape."""
     metrics = Metrics(instance=settings.resolved_instance)
-    metrics.add("database", lambda: database_pool(state["database"]))
-    metrics.add("limiter", lambda: limiter_store(state["limiter"]))
-    metrics.add("connections", lambda: connections(state["realtime"]))
-    metrics.add("light_tasks", lambda: light_tasks(state["light_tasks"]))
-    metrics.add("jobs", lambda: durable_jobs(state["jobs"]), shared=True)
+    metrics.add("database", lambda: sources.database_pool(state["database"]))
+    metrics.add("limiter", lambda: sources.limiter_store(state["limiter"]))
+    metrics.add("connections", lambda: sources.connections(state["realtime"]))  # new: realtime
+    metrics.add("light_tasks", lambda: sources.light_tasks(state["light_tasks"]))
+    metrics.add("jobs", lambda: sources.durable_jobs(state["jobs"]), shared=True)  # new: jobs
     metrics.add("mails", lambda: _mails(state["database"]), shared=True)
     return metrics
 

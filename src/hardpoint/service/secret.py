@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from hardpoint.auth import Key, KeySet
-from hardpoint.settings import ENV_PREFIX, Settings, SettingsError, check_secret
+from hardpoint.settings import SettingsError, check_secret
+
+from hardpoint.service.settings import Settings
 
 __all__ = ["derive", "load_keys", "load_secret"]
 
@@ -30,7 +32,9 @@ def load_secret(settings: Settings) -> bytes:
     try:
         secret = _read_or_make(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{ENV_PREFIX}DATA_DIR: {path} cannot be used: {type(error).__name__}"]) from error
+        raise SettingsError(
+            [f"{settings.variable('data_dir')}: {path} cannot be used: {type(error).__name__}"]
+        ) from error
     if (reason := check_secret(secret)) is not None:
         raise SettingsError([f"{path}: {reason}"])
     return secret.encode()
@@ -45,7 +49,7 @@ def load_keys(settings: Settings) -> KeySet:
     """
     if not settings.signing_key_files:
         return KeySet(Key.from_secret(load_secret(settings)))
-    variable = f"{ENV_PREFIX}SIGNING_KEY_FILES"
+    variable = settings.variable("signing_key_files")
     keys: list[Key] = []
     faults: list[str] = []
     for path in settings.signing_key_files:

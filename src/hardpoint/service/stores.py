@@ -8,11 +8,10 @@ from hardpoint.broadcast.valkey import open_valkey_broadcast
 from hardpoint.metrics import MeteredLimiter, Metrics
 from hardpoint.ratelimit import Limiter, MemoryLimiter, open_resilient_limiter
 from hardpoint.ratelimit.valkey import open_valkey_limiter
-from hardpoint.realtime import ChannelStore, MemoryChannels
-from hardpoint.realtime.valkey import open_valkey_channels
-from hardpoint.settings import Settings
 
-__all__ = ["open_broadcast", "open_channels", "open_limiter"]
+from hardpoint.service.settings import Settings
+
+__all__ = ["open_broadcast", "open_limiter"]
 
 
 @asynccontextmanager
@@ -36,13 +35,3 @@ async def open_broadcast(settings: Settings) -> AsyncIterator[Broadcast]:
         return
     async with open_valkey_broadcast(settings.redis_url.get_secret_value()) as broadcast:
         yield broadcast
-
-
-@asynccontextmanager
-async def open_channels(settings: Settings, broadcast: Broadcast) -> AsyncIterator[ChannelStore]:
-    """Channels that reach the clients of every process."""
-    if settings.redis_url is None:
-        yield MemoryChannels()
-        return
-    async with open_valkey_channels(settings.redis_url.get_secret_value(), broadcast) as store:
-        yield store

@@ -5,12 +5,12 @@ from importlib.util import find_spec
 from typing import Final
 
 from fastapi.telemetry import TelemetryConfig
-
 from hardpoint.lifespan import HEALTH_PATHS, Opened, Resource
 from hardpoint.log import get_logger
 from hardpoint.metrics import METRICS_PATH
-from hardpoint.settings import Settings
 from hardpoint.tracing import is_export_wanted
+
+from hardpoint.service.settings import Settings
 
 __all__ = ["TELEMETRY", "exporting"]
 

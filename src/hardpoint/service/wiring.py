@@ -1,43 +1,17 @@
-"""The reference service's parts, put together as a user would: what is opened, in which order, and what stands around.
+"""The service's parts, put together: what is opened, in which order, and what stands around.
 
 Everything here is made from settings; nothing is made when the module is imported.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from pathlib import Path
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final
 
-from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.middleware import Middleware
-
-from hardpoint.auth import (
-    AccessTokens,
-    Auth,
-    PasswordHasher,
-    PasswordPolicy,
-    PrincipalCache,
-    open_principal_cache,
-)
+from hardpoint.auth import AccessTokens, Auth, PasswordHasher, PasswordPolicy, PrincipalCache, open_principal_cache
 from hardpoint.broadcast import Broadcast
-from hardpoint.db import CursorSigner, Database, create_engine, open_database
-from hardpoint.db.migrations import Migrations
-from hardpoint.errors import ServiceUnavailable
+from hardpoint.db import CursorSigner, Database, open_database
 from hardpoint.jobs import open_light_tasks
-from hardpoint.jobs.durable import DurableJobs, open_durable_jobs
-from hardpoint.jobs.durable import is_migrated as jobs_are_migrated
-from hardpoint.jobs.durable import migrate as migrate_jobs
-from hardpoint.jobs.worker import open_worker
-from hardpoint.lifespan import (
-    HEALTH_PATHS,
-    DrainMiddleware,
-    Lifespan,
-    Opened,
-    Resource,
-    open_drain,
-    periodic,
-)
+from hardpoint.lifespan import HEALTH_PATHS, DrainMiddleware, Lifespan, Opened, Resource, open_drain, periodic
 from hardpoint.lifespan.http_client import open_http_client
 from hardpoint.mail import Mailer, make_mailer
 from hardpoint.metrics import METRICS_PATH, MetricsMiddleware
@@ -54,35 +28,26 @@ from hardpoint.middleware import (
     TimingMiddleware,
     TracingMiddleware,
 )
-from hardpoint.ratelimit import (
-    FailureLimiter,
-    Limiter,
-    Rate,
-    RateLimit,
-    RateLimitMiddleware,
-)
-from hardpoint.realtime import Hub, open_hub
-from hardpoint.realtime.authentication import SessionAuthenticator
-from hardpoint.service.jobs import housekeeping  # noqa: F401 - declares its jobs.
-from hardpoint.service.jobs.registry import jobs
-from hardpoint.service.live.channels import channels
-from hardpoint.service.live.job_changes import tells_owner
+from hardpoint.ratelimit import FailureLimiter, Limiter, Rate, RateLimit, RateLimitMiddleware
+from starlette.middleware import Middleware
+
+from hardpoint.service.database import pool_options
+from hardpoint.service.jobs.running import durable_jobs, worker  # new: jobs
+from hardpoint.service.live.hub import realtime_hub  # new: realtime
 from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.metrics import make_metrics
 from hardpoint.service.secret import derive, load_keys, load_secret
-from hardpoint.service.stores import open_broadcast, open_channels, open_limiter
+from hardpoint.service.settings import Settings
+from hardpoint.service.stores import open_broadcast, open_limiter
 from hardpoint.service.tracing import exporting
 from hardpoint.service.users.models import AUTH_MODELS, User
-from hardpoint.settings import ENV_PREFIX, Settings, SettingsError
 
-__all__ = ["make_auth", "make_lifespan", "make_stack", "migrations", "open_engine", "open_jobs"]
+__all__ = ["make_auth", "make_lifespan", "make_stack"]
 
 _REQUEST_SECONDS: Final = 30
 _MAIL_SECONDS: Final = {"development": 0.5, "test": 0.1, "production": 0.5}
-_WORKER_CLOSE_SECONDS: Final = 30
-# Sockets are closed over this part of the delay, so that the last of them has ended when it has passed.
-_DRAIN_PART: Final = 0.6
+_HOUSEKEEPING_SECONDS: Final = 3_600
 _DRAIN_SECONDS: Final = {"development": 0.5, "test": 0.5, "production": 5.0}
 
 
@@ -134,18 +99,22 @@ def make_auth(settings: Settings, limiter: Limiter, cache: PrincipalCache | None
     )
 
 
-def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None = None) -> Lifespan:
-    """What lives as long as the service, in the order in which it is opened.
-
-    Args:
-        settings: The settings.
-        serves: Whether the process answers requests, and so has some to finish when it is asked to leave.
-        works: Whether the process runs durable jobs and delivers mails; by default in every environment but production,
-            where `hardpoint worker` does.
-    """
+def make_lifespan(
+    settings: Settings,
+    # new: if jobs
+    *,
+    # Whether the process answers requests, and so has some to finish when it is asked to leave.
+    serves: bool = True,
+    # Whether it runs durable jobs and delivers mails; by default everywhere but in production, where a worker does.
+    works: bool | None = None,
+    # new: end if
+) -> Lifespan:
+    """What lives as long as the service, in the order in which it is opened."""
+    drain_seconds = _DRAIN_SECONDS[settings.environment]
+    drain = Resource("drain", lambda _: open_drain(delay_seconds=drain_seconds))
     database = Resource(
         "database",
-        lambda _: open_database(settings.resolved_database_url, **_pool_options(settings)),
+        lambda _: open_database(settings.resolved_database_url, **pool_options(settings)),
         check=Database.ping,
     )
     metrics = Resource("metrics", lambda opened: nullcontext(make_metrics(settings, opened.state)))
@@ -155,52 +124,45 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         "auth", lambda opened: _open_auth(settings, opened[limiter], opened[broadcast])
     )
     mailer: Resource[Mailer] = Resource("mailer", lambda _: nullcontext(_make_mailer(settings)))
-
-    durable: Resource[DurableJobs] = Resource(
-        "jobs", lambda opened: open_durable_jobs(jobs, opened[database], settings.resolved_database_url)
+    origins = frozenset({*settings.cors_origins, settings.resolved_public_url})
+    durable = durable_jobs(settings, database)  # new: jobs
+    # new: if realtime
+    realtime = realtime_hub(
+        settings,
+        auth=auth,
+        database=database,
+        broadcast=broadcast,
+        drain=drain,
+        origins=origins,
+        drain_seconds=drain_seconds,
     )
+    # new: end if
 
     async def deliver(opened: Opened) -> None:
         await deliver_due(opened[database], opened[mailer])
 
-    def work(opened: Opened) -> AbstractAsyncContextManager[None]:
-        return open_worker(opened[durable], state=opened.state, on_change=tells_owner(opened[realtime]))
+    async def drop_expired(opened: Opened) -> None:
+        # Sessions and tokens that nobody can use any more.
+        now, lifetime = opened[auth].now(), opened[auth].lifetime
+        async with opened[database].session() as session:
+            await opened[auth].store(session).drop_expired(now=now, lifetime=lifetime)
 
-    delay = _DRAIN_SECONDS[settings.environment]
-    drain = Resource("drain", lambda _: open_drain(delay_seconds=delay))
-    leaves = [drain] if serves else []
-    origins = frozenset({*settings.cors_origins, settings.resolved_public_url})
-
-    @asynccontextmanager
-    async def open_realtime(opened: Opened) -> AsyncIterator[Hub]:
-        authenticator = SessionAuthenticator(
-            opened[auth], opened[database], query_access_tokens=settings.accepts_access_tokens_in_ws_query
-        )
-        async with (
-            open_channels(settings, opened[broadcast]) as store,
-            open_hub(
-                channels,
-                store,
-                authenticator=authenticator,
-                allowed_origins=origins,
-                drain=opened[drain] if serves else None,
-                drain_seconds=delay * _DRAIN_PART,
-            ) as hub,
-        ):
-            yield hub
-
-    realtime = Resource("realtime", open_realtime)
-    works = not settings.is_production if works is None else works
-    workers = [
+    work: list[Resource[Any]] = [
         periodic("mail_delivery", deliver, every_seconds=_MAIL_SECONDS[settings.environment], at_start=True),
-        Resource("worker", work, close_timeout_seconds=_WORKER_CLOSE_SECONDS),
+        periodic("housekeeping", drop_expired, every_seconds=_HOUSEKEEPING_SECONDS),
+        # new: if jobs
+        worker(
+            durable,
+            realtime,  # new: realtime
+        ),
+        # new: end if
     ]
-    return Lifespan(
-        *leaves,
+    resources: list[Resource[Any]] = [
+        drain,
         *exporting(settings),
         metrics,
         database,
-        durable,
+        durable,  # new: jobs
         Resource("http_client", lambda _: open_http_client()),
         limiter,
         broadcast,
@@ -209,11 +171,17 @@ def make_lifespan(settings: Settings, *, serves: bool = True, works: bool | None
         Resource.constant("allowed_origins", origins),
         mailer,
         Resource.constant("notifier", MailNotifier(settings.resolved_public_url)),
-        realtime,
+        realtime,  # new: realtime
         Resource("light_tasks", lambda opened: open_light_tasks(opened.state)),
-        # Last, so that everything that a job may use is open before it and closed after it.
-        *(workers if works else []),
-    )
+        # Last, so that everything that it may use is open before it and closed after it.
+        *work,
+    ]
+    # new: if jobs
+    works = not settings.is_production if works is None else works
+    unwanted = [*([] if serves else [drain]), *([] if works else work)]
+    resources = [resource for resource in resources if resource not in unwanted]
+    # new: end if
+    return Lifespan(*resources)
 
 
 @asynccontextmanager
@@ -229,64 +197,3 @@ async def _open_auth(settings: Settings, limiter: Limiter, broadcast: Broadcast)
 def _make_mailer(settings: Settings) -> Mailer:
     url = None if settings.smtp_url is None else settings.smtp_url.get_secret_value()
     return make_mailer(url, folder=settings.data_dir / "mail", sender=settings.smtp_from)
-
-
-@asynccontextmanager
-async def open_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """The database's engine, for a command; makes the data folder that the embedded database is in.
-
-    Raises:
-        SettingsError: The data folder cannot be made.
-        ServiceUnavailable: The folder of a SQLite file does not exist.
-    """
-    if settings.is_embedded_database:
-        try:
-            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            reason = type(error).__name__
-            raise SettingsError([f"{ENV_PREFIX}DATA_DIR: {settings.data_dir} cannot be used: {reason}"]) from error
-    engine = create_engine(settings.resolved_database_url, **_pool_options(settings))
-    if not _has_folder(engine.url):
-        # The driver would find out in a thread, which may outlive a command's event loop and complain about that.
-        raise ServiceUnavailable("The database's folder does not exist")
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-def _pool_options(settings: Settings) -> dict[str, Any]:
-    return {
-        "pool_size": settings.database_pool_size,
-        "max_overflow": settings.database_max_overflow,
-        "pool_timeout_seconds": settings.database_pool_timeout,
-        "connect_timeout_seconds": settings.database_connect_timeout,
-    }
-
-
-def _has_folder(url: URL) -> bool:
-    return url.get_backend_name() != "sqlite" or not url.database or Path(url.database).absolute().parent.is_dir()
-
-
-@asynccontextmanager
-async def open_jobs(settings: Settings) -> AsyncIterator[DurableJobs]:
-    """The durable jobs, for a command; nothing runs them meanwhile."""
-    async with (
-        open_engine(settings) as engine,
-        open_durable_jobs(jobs, Database(engine), settings.resolved_database_url) as durable,
-    ):
-        yield durable
-
-
-def migrations() -> Migrations:
-    """The service's schema migrations, with those of the jobs' engine, which has tables of its own in the database."""
-    return _Migrations(Path(__file__).parent / "migrations")
-
-
-class _Migrations(Migrations):
-    async def upgrade(self, engine: AsyncEngine, revision: str = "head") -> None:
-        await super().upgrade(engine, revision)
-        await migrate_jobs(engine.url)
-
-    async def is_current(self, engine: AsyncEngine) -> bool:
-        return await super().is_current(engine) and await jobs_are_migrated(engine.url)

@@ -3,16 +3,16 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-
 from hardpoint.auth import OPTIONAL_SECURITY
 from hardpoint.db import Page, PageParams, Session
 from hardpoint.errors import Forbidden, InvalidToken, NotFound, ValidationFailed, responses
 from hardpoint.routing import StrictJSONRoute
+
 from hardpoint.service.access import CurrentUser
 from hardpoint.service.comments.models import Comment
 from hardpoint.service.comments.schemas import CommentOut, NewComment
 from hardpoint.service.comments.service import Comments
-from hardpoint.service.live.announcing import Announce
+from hardpoint.service.live.announcing import Announce  # new: realtime
 from hardpoint.service.posts.dependencies import VisiblePost
 
 __all__ = ["router"]
@@ -35,12 +35,16 @@ router = APIRouter(
 
 @router.post("", status_code=201, summary="Comment on a post", responses=responses(Forbidden))
 async def create_comment(
-    new: NewComment, author: CurrentUser, post: VisiblePost, service: CommentsService, announce: Announce
+    new: NewComment,
+    author: CurrentUser,
+    post: VisiblePost,
+    service: CommentsService,
+    announce: Announce,  # new: realtime
 ) -> CommentOut:
-    """On what one may see; the post's channel tells of it."""
-    comment = CommentOut.model_validate(await service.add(post, author, new))
-    await announce(f"post:{post.id}", comment, f"comment:{comment.id}")
-    return comment
+    """On what one may see."""
+    comment = await service.add(post, author, new)
+    await announce(f"post:{post.id}", CommentOut.model_validate(comment), f"comment:{comment.id}")  # new: realtime
+    return CommentOut.model_validate(comment)
 
 
 @router.get("", summary="A post's comments", openapi_extra=OPTIONAL_SECURITY)

@@ -1,52 +1,63 @@
-"""Telling a channel of what has been committed: at once if possible, and certainly.
+"""Telling a channel of what has been committed."""
 
-A message that is sent before the commit may tell of what never was; one that is sent after it is lost when the process
-dies in between. So a durable job that sends it is part of the transaction, and the process that commits tries at once
-as well. Both use the same key, which makes one message of them.
-"""
+# A message that is sent before the commit may tell of what never was; one that is sent after it is lost when the
+# process dies in between.
+# new: if jobs
+# So a durable job that sends it is part of the transaction, and the process that commits tries at once as well. Both
+# use the same key, which makes one message of them.
+# new: end if
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import Depends
-from pydantic import BaseModel
-
-from hardpoint.db import Session
+from hardpoint.db import Session  # new: jobs
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.jobs import AfterResponse, after_response
-from hardpoint.jobs.durable import Durable
+from hardpoint.jobs.durable import Durable  # new: jobs
 from hardpoint.realtime import Realtime
-from hardpoint.service.jobs.registry import jobs
+from pydantic import BaseModel
 
-__all__ = ["Announce", "announce", "announcer"]
+from hardpoint.service.jobs.registry import jobs  # new: jobs
+
+__all__ = [
+    "Announce",
+    "announce",  # new: jobs
+    "announcer",
+]
 
 
+# new: if jobs
 @jobs.job()
 async def announce(channel: str, data: dict[str, Any], key: str, realtime: Realtime) -> None:
     """Send a message that may have been sent already."""
     await realtime.publish(channel, data, key=key)
 
 
+# new: end if
 async def announce_at_once(channel: str, data: dict[str, Any], key: str, realtime: Realtime) -> None:
-    """Send it without waiting for a worker."""
-    try:
+    """Send a message, unless the channels are away."""
+    # The job sends it when they are back.  # new: jobs
+    with suppress(ServiceUnavailable):
         await realtime.publish(channel, data, key=key)
-    except ServiceUnavailable:
-        # The job sends it when the channels are back.
-        return
 
 
 Announcer = Callable[[str, BaseModel, str], Awaitable[None]]
 
 
 async def announcer(
-    durable: Durable, session: Session, after: Annotated[AfterResponse, Depends(after_response)]
+    durable: Durable,  # new: jobs
+    session: Session,  # new: jobs
+    after: Annotated[AfterResponse, Depends(after_response)],
 ) -> Announcer:
     """`await announce(channel, data, key)`: send data to a channel when this request's transaction is committed."""
 
     async def announce_when_committed(channel: str, data: BaseModel, key: str) -> None:
         sent = data.model_dump(mode="json")
+        # new: if jobs
         await durable.enqueue(announce, session=session, idempotency_key=key, channel=channel, data=sent, key=key)
+        # new: end if
         after.run(announce_at_once, channel=channel, data=sent, key=key)
 
     return announce_when_committed

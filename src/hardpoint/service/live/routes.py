@@ -1,9 +1,10 @@
-"""A page that follows posts and comments: what a client of the socket looks like."""
+"""What a client of the socket needs beside it: a ticket; and a page that shows how such a client looks."""
 
 from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter
+from hardpoint.auth import ws_ticket_router
 from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
@@ -17,7 +18,8 @@ _POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter()
+router.include_router(ws_ticket_router())
 
 
 async def live_page(_: Request) -> FileResponse:

@@ -1,15 +1,18 @@
 """What the service writes to its users about their accounts."""
 
 from textwrap import dedent
+from typing import Annotated
 from urllib.parse import quote
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
+from fastapi import Depends
 from hardpoint.clock import Clock, utc_datetime, wall_clock
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
 from hardpoint.service.mail.models import QueuedMail
 from hardpoint.service.users.models import User
 
-__all__ = ["MailNotifier"]
+__all__ = ["MailNotifier", "Mails"]
 
 
 class MailNotifier:
@@ -97,3 +100,13 @@ class MailNotifier:
             due_at=utc_datetime(self._clock()),
         )
         session.add(mail)
+
+
+async def notifier(connection: HTTPConnection) -> MailNotifier:
+    """What the lifespan holds under the name `notifier`."""
+    found: MailNotifier = connection.state.notifier
+    return found
+
+
+Mails = Annotated[MailNotifier, Depends(notifier)]
+"""What writes the mails."""

@@ -1,16 +1,13 @@
 """The routes of posts."""
 
 from fastapi import APIRouter, Response
-
 from hardpoint.auth import OPTIONAL_SECURITY
 from hardpoint.db import Page, PageParams, Session
 from hardpoint.errors import Forbidden, InvalidToken, NotFound, ValidationFailed, responses
-from hardpoint.jobs.durable import Durable
 from hardpoint.routing import StrictJSONRoute
+
 from hardpoint.service.access import CurrentUser, OptionalUser
-from hardpoint.service.jobs.schemas import QueuedJob
 from hardpoint.service.posts.dependencies import DeletablePost, EditablePost, PostsService, VisiblePost
-from hardpoint.service.posts.jobs import publish_post
 from hardpoint.service.posts.models import Post
 from hardpoint.service.posts.schemas import NewPost, PostChanges, PostOut
 
@@ -49,12 +46,6 @@ async def create_post(new: NewPost, author: CurrentUser, service: PostsService, 
 async def change_post(changes: PostChanges, post: EditablePost, service: PostsService) -> PostOut:
     """For its author, editors and admins."""
     return PostOut.model_validate(await service.change(post, changes))
-
-
-@router.post("/{post_id}/publish", status_code=202, summary="Publish a post", responses=responses(Forbidden, NotFound))
-async def publish(post: EditablePost, durable: Durable, session: Session) -> QueuedJob:
-    """For its author, editors and admins: a job publishes it and tells its readers."""
-    return QueuedJob(job_id=await durable.enqueue(publish_post, session=session, post_id=post.id))
 
 
 @router.delete("/{post_id}", status_code=204, summary="Delete a post", responses=responses(Forbidden, NotFound))

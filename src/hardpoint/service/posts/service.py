@@ -2,11 +2,12 @@
 
 from typing import Any, Final
 
+from hardpoint.clock import Clock, utc_datetime, wall_clock
+from hardpoint.errors import NotFound
 from sqlalchemy import ColumnElement, Select, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hardpoint.clock import Clock, utc_datetime, wall_clock
-from hardpoint.errors import NotFound
+from hardpoint.service.mail.notifier import MailNotifier
 from hardpoint.service.posts.models import Post, PostStatus
 from hardpoint.service.posts.schemas import NewPost, PostChanges
 from hardpoint.service.users.models import User
@@ -62,6 +63,14 @@ class Posts:
         for name in changes.model_fields_set:
             setattr(post, name, getattr(changes, name))
         return post
+
+    async def publish(self, post: Post, mails: MailNotifier) -> None:
+        """Mark a draft as published, and write to everybody with a proven address but its author."""
+        post.status = PostStatus.PUBLISHED.value
+        post.published_at = utc_datetime(self._clock())
+        readers = select(User).where(User.is_active, User.email_verified, User.id != post.author_id)
+        for reader in await self._session.scalars(readers):
+            await mails.post_published(self._session, reader, post_id=post.id, title=post.title)
 
     async def delete(self, post: Post) -> None:
         """Remove a post with its comments."""

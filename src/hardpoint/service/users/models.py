@@ -1,9 +1,22 @@
 """The tables of users and of what authenticates them."""
 
-from hardpoint.auth import ApiKeyMixin, AuthModels, AuthSessionMixin, OneTimeTokenMixin, UserMixin
+from hardpoint.auth import (
+    ApiKeyMixin,  # new: api_keys
+    AuthModels,
+    AuthSessionMixin,
+    OneTimeTokenMixin,
+    UserMixin,
+)
+
 from hardpoint.service.base import Base
 
-__all__ = ["AUTH_MODELS", "ApiKey", "AuthSession", "OneTimeToken", "User"]
+__all__ = [
+    "AUTH_MODELS",
+    "ApiKey",  # new: api_keys
+    "AuthSession",
+    "OneTimeToken",
+    "User",
+]
 
 
 class User(UserMixin, Base):
@@ -24,10 +37,17 @@ class OneTimeToken(OneTimeTokenMixin, Base):
     __tablename__ = "one_time_tokens"
 
 
+# new: if api_keys
 class ApiKey(ApiKeyMixin, Base):
     """A key for a program."""
 
     __tablename__ = "api_keys"
 
 
-AUTH_MODELS = AuthModels(user=User, session=AuthSession, token=OneTimeToken, api_key=ApiKey)
+# new: end if
+AUTH_MODELS = AuthModels(
+    user=User,
+    session=AuthSession,
+    token=OneTimeToken,
+    api_key=ApiKey,  # new: api_keys
+)

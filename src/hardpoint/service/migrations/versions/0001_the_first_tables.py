@@ -8,10 +8,12 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+big_id = sa.BigInteger()
+big_id = big_id.with_variant(sa.Integer(), "sqlite")  # new: sqlite
 
 
 def upgrade() -> None:
+    # new: if api_keys
     op.create_table(
         "api_keys",
         sa.Column("id", big_id, nullable=False),
@@ -24,6 +26,7 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
     )
+    # new: end if
     op.create_table(
         "queued_mails",
         sa.Column("id", big_id, nullable=False),
@@ -130,4 +133,4 @@ def downgrade() -> None:
     op.drop_table("users")
 
     op.drop_table("queued_mails")
-    op.drop_table("api_keys")
+    op.drop_table("api_keys")  # new: api_keys
