@@ -13,9 +13,10 @@ from contextvars import Context
 from types import FrameType
 from typing import Any, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message
 
 from hardpoint.aio import running
+from hardpoint.asgi import Exchange, Part
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.lifespan.health import HEALTH_PATHS
 from hardpoint.log import get_logger
@@ -143,7 +144,7 @@ def _signals_chained(drain: Drain) -> Iterator[Callable[[], None]]:
                 signal.signal(number, previous[number])
 
 
-class DrainMiddleware:
+class DrainMiddleware(Part):
     """Count requests in flight for the `Drain` in the lifespan's state, and ask clients to move on while it drains.
 
     `Connection: close` (RFC 9112, section 9.6) makes HTTP/1.1 clients open their next connection elsewhere. Without a
@@ -162,24 +163,25 @@ class DrainMiddleware:
         exempt_paths: Collection[str] = HEALTH_PATHS,
         state_name: str = "drain",
     ) -> None:
-        self.app = app
+        super().__init__(app)
         self._exempt_paths = frozenset(exempt_paths)
         self._state_name = state_name
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        drain: Drain | None = scope.get("state", {}).get(self._state_name) if scope["type"] == "http" else None
+    def begin(self, exchange: Exchange) -> None:
+        """Count the request."""
+        scope = exchange.scope
+        drain: Drain | None = scope.get("state", {}).get(self._state_name)
         if drain is None or scope["path"] in self._exempt_paths:
-            await self.app(scope, receive, send)
             return
         is_http_1 = scope.get("http_version", "1.1").startswith("1")
 
-        async def send_goodbye(message: Message) -> None:
-            if message["type"] == "http.response.start" and is_http_1 and drain.draining:
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
+        def say_goodbye(message: Message) -> None:
+            if drain.draining and is_http_1:
+                message["headers"].append((b"connection", b"close"))
+
+        def count_off() -> None:
+            drain.in_flight -= 1
 
         drain.in_flight += 1
-        try:
-            await self.app(scope, receive, send_goodbye)
-        finally:
-            drain.in_flight -= 1
+        exchange.on_start(say_goodbye)
+        exchange.on_end(count_off)

@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
+from hardpoint.asgi import Exchange, Part
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.metrics.core import Metrics
 
@@ -16,7 +17,7 @@ _CLIENT_LEFT: Final = 499
 _BROKEN: Final = 500
 
 
-class MetricsMiddleware:
+class MetricsMiddleware(Part):
     """Count every HTTP request and how long it took, and those in flight. WebSockets pass.
 
     A request is known by its route's template, `/posts/{post_id}`; one that no route matched, and a method that HTTP
@@ -29,43 +30,33 @@ class MetricsMiddleware:
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics | None = None, clock: Clock = monotonic_clock) -> None:
-        self.app = app
+        super().__init__(app)
         self._metrics = metrics
         self._clock = clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        metrics = self._metrics_for(scope)
+    def begin(self, exchange: Exchange) -> None:
+        """Count the request as in flight."""
+        scope = exchange.scope
+        metrics: Metrics | None = self._metrics or scope.get("state", {}).get("metrics")
         if metrics is None:
-            await self.app(scope, receive, send)
             return
-        status = 0
+        unanswered = _CLIENT_LEFT
 
-        async def watched_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+        def note_failure(error: BaseException) -> None:
+            # What is raised through all middleware is answered by the server, with a 500.
+            nonlocal unanswered
+            if isinstance(error, Exception):
+                unanswered = _BROKEN
+
+        def count() -> None:
+            metrics.in_flight.dec()
+            method = scope["method"] if scope["method"] in _METHODS else _OTHER
+            metrics.answered(method, route_template(scope), exchange.status or unanswered, self._clock() - began)
 
         began = self._clock()
         metrics.in_flight.inc()
-        try:
-            await self.app(scope, receive, watched_send)
-        except Exception:
-            # What is raised through all middleware is answered by the server, with a 500.
-            status = status or _BROKEN
-            raise
-        finally:
-            metrics.in_flight.dec()
-            method = scope["method"] if scope["method"] in _METHODS else _OTHER
-            metrics.answered(method, route_template(scope), status or _CLIENT_LEFT, self._clock() - began)
-
-    def _metrics_for(self, scope: Scope) -> Metrics | None:
-        if scope["type"] != "http":
-            return None
-        if self._metrics is not None:
-            return self._metrics
-        metrics: Metrics | None = scope.get("state", {}).get("metrics")
-        return metrics
+        exchange.on_failure(note_failure)
+        exchange.on_end(count)
 
 
 def route_template(scope: Scope) -> str:

@@ -4,17 +4,17 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message
 
 from hardpoint import context
+from hardpoint.asgi import Exchange, Part, WebSocketExchange, header_value
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.log import EventLogger, get_logger
-from hardpoint.middleware._messages import header_value
 
 __all__ = ["AccessLogMiddleware"]
 
 
-class AccessLogMiddleware:
+class AccessLogMiddleware(Part):
     """Log `request` when a response ends and `websocket` when a socket closes.
 
     A line has method, path, status, `duration_ms`, the body's bytes, the client's address and its user agent, and the
@@ -30,6 +30,8 @@ class AccessLogMiddleware:
         clock: A monotonic clock, in seconds.
     """
 
+    kinds = frozenset({"http", "websocket"})
+
     def __init__(
         self,
         app: ASGIApp,
@@ -39,100 +41,53 @@ class AccessLogMiddleware:
         logger: EventLogger | None = None,
         clock: Clock = monotonic_clock,
     ) -> None:
-        self.app = app
+        super().__init__(app)
         self._exempt_paths = frozenset(exempt_paths)
         self._log_query = frozenset(log_query)
         self._logger = logger if logger is not None else get_logger("hardpoint.access")
         self._clock = clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] in self._exempt_paths:
-            await self.app(scope, receive, send)
+    def begin(self, exchange: Exchange) -> None:
+        """Note when the request began."""
+        if exchange.scope["path"] in self._exempt_paths:
             return
-        entry: _HttpEntry | _WebSocketEntry = _HttpEntry() if scope["type"] == "http" else _WebSocketEntry()
-        started = self._clock()
+        began = self._clock()
+        principal: str | None = None
 
-        async def watched_send(message: Message) -> None:
-            entry.sent(message)
-            # An authenticated principal is set in the application's context, which a thread or task may have copied;
-            # the last message passes through the task that knows it.
-            entry.principal = context.principal.get() or entry.principal
-            await send(message)
+        def note_principal(_: Message) -> None:
+            # Whoever authenticates sets it in the application's context, which a thread or a task may have copied; what
+            # starts the response comes from where it is known.
+            nonlocal principal
+            principal = context.principal.get()
 
-        async def watched_receive() -> Message:
-            message = await receive()
-            entry.received(message)
-            return message
+        def write() -> None:
+            self._write(exchange, self._clock() - began, context.principal.get() or principal)
 
-        try:
-            await self.app(scope, watched_receive, watched_send)
-        finally:
-            self._write(scope, entry, self._clock() - started)
+        exchange.on_start(note_principal)
+        exchange.on_end(write)
 
-    def _write(self, scope: Scope, entry: "_HttpEntry | _WebSocketEntry", seconds: float) -> None:
-        fields: dict[str, Any] = {
-            "method": scope.get("method", "GET"),
-            "path": scope["path"],
-            **entry.fields(),
-            "duration_ms": round(seconds * 1000, 2),
-            "client": scope["client"][0] if scope.get("client") else None,
-        }
+    def _write(self, exchange: Exchange, seconds: float, principal: str | None) -> None:
+        scope = exchange.scope
+        client = scope.get("client")
+        fields: dict[str, Any] = {"method": scope.get("method", "GET"), "path": scope["path"]}
+        if isinstance(exchange, WebSocketExchange):
+            event = "websocket"
+            fields["accepted"] = exchange.accepted
+            fields["close_code"] = exchange.close_code
+            if exchange.status is not None:
+                fields["status"] = exchange.status
+        else:
+            event = "request"
+            fields["status"] = exchange.status
+            fields["bytes"] = exchange.body_bytes
+            fields["complete"] = exchange.complete
+        fields["duration_ms"] = round(seconds * 1_000, 2)
+        fields["client"] = client[0] if client else None
         if (user_agent := header_value(scope, b"user-agent")) is not None:
             fields["user_agent"] = user_agent[:256].decode("latin-1")
         if self._log_query and scope.get("query_string"):
             pairs = parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=None)
             fields["query"] = {name: value for name, value in pairs if name in self._log_query}
-        if entry.principal is not None:
-            fields["principal"] = entry.principal
-        self._logger.info(entry.event, **fields)
-
-
-class _HttpEntry:
-    event = "request"
-
-    def __init__(self) -> None:
-        self.principal: str | None = None
-        self._status: int | None = None
-        self._bytes = 0
-        self._complete = False
-
-    def sent(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-        elif message["type"] == "http.response.body":
-            self._bytes += len(message.get("body", b""))
-            self._complete = not message.get("more_body", False)
-
-    def received(self, message: Message) -> None:
-        """Nothing that a client sends over HTTP changes the line."""
-
-    def fields(self) -> dict[str, Any]:
-        return {"status": self._status, "bytes": self._bytes, "complete": self._complete}
-
-
-class _WebSocketEntry:
-    event = "websocket"
-
-    def __init__(self) -> None:
-        self.principal: str | None = None
-        self._accepted = False
-        self._status: int | None = None
-        self._code: int | None = None
-
-    def sent(self, message: Message) -> None:
-        if message["type"] == "websocket.accept":
-            self._accepted = True
-        elif message["type"] == "websocket.http.response.start":
-            self._status = message["status"]
-        elif message["type"] == "websocket.close" and self._code is None:
-            self._code = message.get("code", 1000)
-
-    def received(self, message: Message) -> None:
-        if message["type"] == "websocket.disconnect" and self._code is None:
-            self._code = message.get("code", 1005)
-
-    def fields(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {"accepted": self._accepted, "close_code": self._code}
-        if self._status is not None:
-            fields["status"] = self._status
-        return fields
+        if principal is not None:
+            fields["principal"] = principal
+        self._logger.info(event, **fields)

@@ -1,14 +1,14 @@
 """A bound on the request body, enforced before anybody reads it whole."""
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message
 
+from hardpoint.asgi import Exchange, Part, header_value
 from hardpoint.errors import PayloadTooLarge, error_response
-from hardpoint.middleware._messages import header_value
 
 __all__ = ["BodyLimitMiddleware"]
 
 
-class BodyLimitMiddleware:
+class BodyLimitMiddleware(Part):
     """Answer 413 to a body of more than `max_bytes` (RFC 9110, section 15.5.14).
 
     A `Content-Length` that is too large is refused before a byte is read. A chunked or lying body is counted as it
@@ -25,43 +25,32 @@ class BodyLimitMiddleware:
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         if max_bytes < 0:
             raise ValueError("max_bytes must not be negative")
-        self.app = app
+        super().__init__(app)
         self.max_bytes = max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    def begin(self, exchange: Exchange) -> ASGIApp | None:
+        """Refuse what is announced as too large, and count what arrives."""
+        scope, receive = exchange.scope, exchange.receive
         announced = header_value(scope, b"content-length")
         if announced is not None and announced.isdigit() and int(announced[:20]) > self.max_bytes:
-            await error_response(scope, PayloadTooLarge())(scope, receive, send)
-            return
+            return error_response(scope, PayloadTooLarge())
         received = 0
-        exceeded = False
-        started = False
 
         async def counted_receive() -> Message:
-            nonlocal received, exceeded
+            nonlocal received
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > self.max_bytes:
-                    exceeded = True
+                    # The application answers the failed read in its own way, which ours replaces.
+                    exchange.refuse(PayloadTooLarge())
                     raise PayloadTooLarge
             return message
 
-        async def guarded_send(message: Message) -> None:
-            nonlocal started
-            if exceeded and not started:
-                # The application answers the failed read in its own way; ours follows below.
-                return
-            started = True
-            await send(message)
+        def answer(error: BaseException) -> ASGIApp | None:
+            is_ours = received > self.max_bytes and isinstance(error, Exception) and not exchange.started
+            return error_response(scope, PayloadTooLarge()) if is_ours else None
 
-        try:
-            await self.app(scope, counted_receive, guarded_send)
-        except PayloadTooLarge:
-            if not exceeded or started:
-                raise
-        if exceeded and not started:
-            await error_response(scope, PayloadTooLarge())(scope, receive, send)
+        exchange.on_failure(answer)
+        exchange.receive = counted_receive
+        return None

@@ -1,11 +1,12 @@
 """Who really sent the request, when a proxy stands in front."""
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
-from hardpoint.middleware._messages import header_values
+from hardpoint.asgi import Exchange, Part, header_values
 
 __all__ = ["ClientAddressMiddleware"]
 
@@ -13,7 +14,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
-class ClientAddressMiddleware:
+class ClientAddressMiddleware(Part):
     """Set `scope["client"]` and `scope["scheme"]` from `X-Forwarded-For` and `X-Forwarded-Proto` of trusted proxies.
 
     The forwarding headers count only when the peer itself is trusted. `X-Forwarded-For` is read from the right, where
@@ -31,20 +32,22 @@ class ClientAddressMiddleware:
         ValueError: An entry is neither an address nor a network.
     """
 
+    kinds = frozenset({"http", "websocket"})
+
     def __init__(self, app: ASGIApp, *, trusted: Collection[str] = ()) -> None:
-        self.app = app
+        super().__init__(app)
         self._trust_unix = "unix" in trusted
         self._networks = [_network(entry) for entry in trusted if entry != "unix"]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            peer = scope["client"][0] if scope.get("client") else ""
-            address = _address(peer)
-            if self._is_trusted_peer(peer, address):
-                self._apply(scope, address)
-            elif address is not None and str(address) != peer:
-                scope["client"] = (str(address), scope["client"][1])
-        await self.app(scope, receive, send)
+    def begin(self, exchange: Exchange) -> None:
+        """Find the client."""
+        scope = exchange.scope
+        peer = scope["client"][0] if scope.get("client") else ""
+        address = _address(peer)
+        if self._is_trusted_peer(peer, address):
+            self._apply(scope, address)
+        elif address is not None and str(address) != peer:
+            scope["client"] = (str(address), scope["client"][1])
 
     def _is_trusted_peer(self, peer: str, address: Address | None) -> bool:
         if address is None:
@@ -88,6 +91,7 @@ def _network(entry: str) -> Network:
         raise ValueError(f"{entry!r} is neither an address nor a network") from error
 
 
+@lru_cache(maxsize=4_096)  # A request's peer is one of few, and parsing it takes longer than the rest.
 def _address(text: str) -> Address | None:
     """The address in `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; a v4-mapped IPv6 address counts as its IPv4 one."""
     if text.startswith("["):

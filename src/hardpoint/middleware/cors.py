@@ -4,12 +4,11 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Scope
 
+from hardpoint.asgi import Exchange, Part, header_value
 from hardpoint.errors import Forbidden, error_response
-from hardpoint.middleware._messages import header_value, is_response_start
 
 __all__ = ["CORSMiddleware"]
 
@@ -41,7 +40,7 @@ _EXPOSED: Final = (
 )
 
 
-class CORSMiddleware:
+class CORSMiddleware(Part):
     """Answer preflights, and let the pages of `allow_origins` read every response, errors included.
 
     Stands outside of everything that can answer with an error, so that a page can read a 401, a 413, a 429 and a 500.
@@ -75,57 +74,50 @@ class CORSMiddleware:
         _check_origins(allow_origins, allow_credentials=allow_credentials)
         if not 0 <= max_age_seconds <= _MAX_AGE_SECONDS:
             raise ValueError("max_age_seconds must be between 0 and 86400")
-        self.app = app
+        super().__init__(app)
         self._any_origin = "*" in allow_origins
         self._origins = frozenset(origin.lower() for origin in allow_origins)
         self._methods = frozenset(allow_methods)
         self._headers = frozenset(name.lower() for name in allow_headers)
-        self._simple: list[tuple[str, str]] = []
+        credentials: list[tuple[str, str]] = []
         if allow_credentials:
-            self._simple.append(("Access-Control-Allow-Credentials", "true"))
+            credentials.append(("Access-Control-Allow-Credentials", "true"))
         self._preflight = [
-            *self._simple,
+            *credentials,
             ("Access-Control-Allow-Methods", ", ".join(allow_methods)),
             ("Access-Control-Allow-Headers", ", ".join(allow_headers)),
             ("Access-Control-Max-Age", str(max_age_seconds)),
         ]
-        if expose_headers:
-            self._simple.append(("Access-Control-Expose-Headers", ", ".join(expose_headers)))
+        exposed = [("Access-Control-Expose-Headers", ", ".join(expose_headers))] if expose_headers else []
+        self._own = [(name.lower().encode(), value.encode("latin-1")) for name, value in [*credentials, *exposed]]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # WebSockets are outside of CORS: whoever accepts one checks the Origin itself.
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    # WebSockets are outside of CORS: whoever accepts one checks the Origin itself.
+    def begin(self, exchange: Exchange) -> ASGIApp | None:
+        """Answer a preflight; let the page of an allowed origin read the answer to anything else."""
+        scope = exchange.scope
         raw_origin = header_value(scope, b"origin")
         if raw_origin is None:
-            await self.app(scope, receive, self._sender(send, None))
-            return
+            if not self._any_origin:
+                # Also without an Origin: a shared cache must not give that answer to a page (Fetch, 3.3.5).
+                exchange.on_start(_vary_by_origin)
+            return None
         origin = raw_origin.decode("latin-1")
         method = header_value(scope, b"access-control-request-method")
         if scope["method"] == "OPTIONS" and method is not None:
-            await self._answer_preflight(scope, origin, method.decode("latin-1"))(scope, receive, send)
-            return
-        await self.app(scope, receive, self._sender(send, origin))
+            return self._answer_preflight(scope, origin, method.decode("latin-1"))
+        exchange.on_start(lambda message: self._add_headers(message, origin))
+        return None
 
     def _allows(self, origin: str) -> bool:
         return self._any_origin or (origin != "null" and origin.lower() in self._origins)
 
-    def _sender(self, send: Send, origin: str | None) -> Send:
-        async def send_with_cors(message: Message) -> None:
-            if is_response_start(message):
-                headers = MutableHeaders(raw=list(message.get("headers", ())))
-                if not self._any_origin:
-                    # Also without an Origin: a shared cache must not give that answer to a page (Fetch, 3.3.5).
-                    headers.add_vary_header("Origin")
-                if origin is not None and self._allows(origin):
-                    headers["Access-Control-Allow-Origin"] = "*" if self._any_origin else origin
-                    for name, value in self._simple:
-                        headers[name] = value
-                message["headers"] = headers.raw
-            await send(message)
-
-        return send_with_cors
+    def _add_headers(self, message: Message, origin: str) -> None:
+        if not self._any_origin:
+            _vary_by_origin(message)
+        if self._allows(origin):
+            own = [(b"access-control-allow-origin", b"*" if self._any_origin else origin.encode("latin-1")), *self._own]
+            names = {name for name, _ in own}
+            message["headers"][:] = [pair for pair in message["headers"] if pair[0] not in names] + own
 
     def _answer_preflight(self, scope: Scope, origin: str, method: str) -> Response:
         refusal = self._refusal(scope, origin, method)
@@ -151,6 +143,16 @@ class CORSMiddleware:
         if any(name and name not in self._headers for name in names):
             return "A request header is not allowed across origins"
         return None
+
+
+def _vary_by_origin(message: Message) -> None:
+    headers = message["headers"]
+    for place, (name, value) in enumerate(headers):
+        if name == b"vary":
+            if b"origin" not in value.lower() and value != b"*":
+                headers[place] = (name, value + b", Origin")
+            return
+    headers.append((b"vary", b"Origin"))
 
 
 def _check_origins(origins: Collection[str], *, allow_credentials: bool) -> None:

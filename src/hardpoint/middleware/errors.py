@@ -2,8 +2,9 @@
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import InternalError, error_response
 from hardpoint.log import EventLogger, get_logger
 
@@ -12,7 +13,7 @@ __all__ = ["ErrorsMiddleware"]
 _INTERNAL_ERROR = 1011
 
 
-class ErrorsMiddleware:
+class ErrorsMiddleware(Part):
     """Turn what nobody handled into a response with the error envelope.
 
     Starlette runs a handler for `Exception` outside of all middleware, so that a browser cannot even read its 500. This
@@ -28,49 +29,58 @@ class ErrorsMiddleware:
         reraise: Whether to raise on after answering, for a test client or an error tracker outside.
     """
 
+    kinds = frozenset({"http", "websocket"})
+
     def __init__(self, app: ASGIApp, *, logger: EventLogger | None = None, reraise: bool = False) -> None:
-        self.app = app
+        super().__init__(app)
         self._logger = logger if logger is not None else get_logger("hardpoint.errors")
         self._reraise = reraise
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-        started = False
+    def begin(self, exchange: Exchange) -> None:
+        """Be there for what is raised further in."""
+        exchange.on_failure(lambda error: self._answer(exchange, error))
 
-        async def watched_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watched_send)
-        except ClientDisconnect:
+    def _answer(self, exchange: Exchange, error: BaseException) -> ASGIApp | None:
+        scope = exchange.scope
+        if isinstance(error, ClientDisconnect):
             self._logger.info("client_disconnected", path=scope["path"])
-        except Exception as error:
-            expected = isinstance(error, HTTPException)
-            if not expected or started:
-                self._logger.exception("unhandled_exception", method=scope.get("method", "GET"), path=scope["path"])
-            if started:
-                await self._abandon(scope, send, error)
-                return
-            answer = error if isinstance(error, HTTPException) else InternalError()
-            # A WebSocket that is not yet accepted is refused with the same HTTP response: Starlette's Response speaks
-            # the extension for it, and servers without it close the handshake.
-            if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
-                await error_response(scope, answer)(scope, receive, send)
-            else:
-                await send({"type": "websocket.close", "code": _INTERNAL_ERROR})
-            if self._reraise and not expected:
-                raise
+            return _nothing
+        if not isinstance(error, Exception):
+            return None
+        is_expected = isinstance(error, HTTPException)
+        if not is_expected or exchange.started:
+            self._logger.error(
+                "unhandled_exception", exc_info=error, method=scope.get("method", "GET"), path=scope["path"]
+            )
+        if exchange.started:
+            return None if scope["type"] == "http" else self._then_raise(self._close, error)
+        answer: ASGIApp = _close
+        # A WebSocket that is not yet accepted is refused with the same HTTP response: Starlette's Response speaks the
+        # extension for it, and servers without it close the handshake.
+        if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+            answer = error_response(scope, error if isinstance(error, HTTPException) else InternalError())
+        return answer if is_expected else self._then_raise(answer, error)
 
-    async def _abandon(self, scope: Scope, send: Send, error: Exception) -> None:
-        if scope["type"] == "http":
+    def _then_raise(self, answer: ASGIApp, error: Exception) -> ASGIApp:
+        if not self._reraise:
+            return answer
+
+        async def answer_and_raise(scope: Scope, receive: Receive, send: Send) -> None:
+            await answer(scope, receive, send)
             raise error
+
+        return answer_and_raise
+
+    async def _close(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await send({"type": "websocket.close", "code": _INTERNAL_ERROR})
+            await _close(scope, receive, send)
         except Exception:  # noqa: BLE001 - it may be closed already, which servers report in ways of their own.
             self._logger.debug("websocket_already_closed", path=scope["path"])
-        if self._reraise:
-            raise error
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Nobody is there to be answered."""
+
+
+async def _close(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application.
+    await send({"type": "websocket.close", "code": _INTERNAL_ERROR})

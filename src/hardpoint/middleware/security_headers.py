@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message
 
-from hardpoint.middleware._messages import header_value
+from hardpoint.asgi import Exchange, Part
 
 __all__ = ["SecurityHeadersMiddleware"]
 
@@ -19,9 +19,11 @@ _DEFAULTS: Final[Mapping[str, str]] = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _YEAR_SECONDS: Final = 31_536_000
+_CREDENTIALS: Final = frozenset({b"authorization", b"cookie", b"x-api-key"})
+_NO_STORE: Final = (b"cache-control", b"no-store")
 
 
-class SecurityHeadersMiddleware:
+class SecurityHeadersMiddleware(Part):
     """Add the security headers that a response does not already have.
 
     `Strict-Transport-Security` (RFC 6797) is sent over https alone, as its section 7.2 demands.
@@ -35,6 +37,8 @@ class SecurityHeadersMiddleware:
         hsts_include_subdomains: Whether that holds for subdomains too.
     """
 
+    kinds = frozenset({"http", "websocket"})
+
     def __init__(
         self,
         app: ASGIApp,
@@ -45,7 +49,7 @@ class SecurityHeadersMiddleware:
     ) -> None:
         if hsts_max_age_seconds < 0:
             raise ValueError("hsts_max_age_seconds must not be negative")
-        self.app = app
+        super().__init__(app)
         merged = {name.lower(): value for name, value in {**_DEFAULTS, **(overrides or {})}.items()}
         for name, value in (overrides or {}).items():
             merged[name.lower()] = value
@@ -54,26 +58,20 @@ class SecurityHeadersMiddleware:
         self._secure = [*self._plain]
         if hsts_max_age_seconds:
             self._secure.append((b"strict-transport-security", hsts.encode("latin-1")))
+        self._names = frozenset(name for name, _ in self._secure)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-        extra = self._secure if scope.get("scheme") in {"https", "wss"} else self._plain
-        has_credentials = (
-            header_value(scope, b"authorization") is not None
-            or header_value(scope, b"cookie") is not None
-            or header_value(scope, b"x-api-key") is not None
-        )
+    def begin(self, exchange: Exchange) -> None:
+        """See over what the request came, and with which credentials."""
+        extra = self._secure if exchange.scope.get("scheme") in {"https", "wss"} else self._plain
+        has_credentials = not _CREDENTIALS.isdisjoint([name for name, _ in exchange.scope["headers"]])
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-                headers = list(message.get("headers", ()))
-                present = {name.lower() for name, _ in headers}
-                headers += [pair for pair in extra if pair[0] not in present]
-                if (has_credentials or b"set-cookie" in present) and b"cache-control" not in present:
-                    headers.append((b"cache-control", b"no-store"))
-                message["headers"] = headers
-            await send(message)
+        def add_headers(message: Message) -> None:
+            if message["type"] == "websocket.accept":
+                return
+            headers = message["headers"]
+            present = {name for name, _ in headers}
+            headers += extra if self._names.isdisjoint(present) else [pair for pair in extra if pair[0] not in present]
+            if (has_credentials or b"set-cookie" in present) and b"cache-control" not in present:
+                headers.append(_NO_STORE)
 
-        await self.app(scope, receive, send_with_headers)
+        exchange.on_start(add_headers)

@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import Collection
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message
 
+from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import GatewayTimeout, error_response
 from hardpoint.log import EventLogger, get_logger
 
 __all__ = ["TimeLimitMiddleware"]
 
 
-class TimeLimitMiddleware:
+class TimeLimitMiddleware(Part):
     """Cancel a request that has not begun to answer in time, and answer 504 (RFC 9110, section 15.6.5).
 
     The clock runs from the request's head to the response's first byte, so a body that trickles in counts and a
@@ -36,28 +37,61 @@ class TimeLimitMiddleware:
     ) -> None:
         if seconds <= 0:
             raise ValueError("seconds must be more than 0")
-        self.app = app
+        super().__init__(app)
         self.seconds = seconds
         self._exempt_paths = frozenset(exempt_paths)
         self._logger = logger if logger is not None else get_logger("hardpoint.time_limit")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._exempt_paths:
-            await self.app(scope, receive, send)
+    def begin(self, exchange: Exchange) -> None:
+        """Start the clock, which the response's start stops."""
+        scope = exchange.scope
+        if scope["path"] in self._exempt_paths:
             return
-        deadline = asyncio.timeout(self.seconds)
+        deadline = _Deadline(self.seconds)
 
-        async def send_in_time(message: Message) -> None:
-            if not deadline.expired():
-                deadline.reschedule(None)
-            await send(message)
-
-        try:
-            # In the request's own task, unlike asyncio.wait_for's inner one: context variables survive.
-            async with deadline:
-                await self.app(scope, receive, send_in_time)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
+        def answer(error: BaseException) -> ASGIApp | None:
+            if not deadline.has_caused(error):
+                return None
             self._logger.warning("request_timed_out", path=scope["path"], limit_seconds=self.seconds)
-            await error_response(scope, GatewayTimeout())(scope, receive, send)
+            return error_response(scope, GatewayTimeout())
+
+        exchange.on_start(deadline.stop)
+        exchange.on_failure(answer)
+        exchange.on_end(deadline.stop)
+
+
+class _Deadline:
+    """`asyncio.timeout` for who cannot put a block around what it limits.
+
+    In the request's own task, unlike `asyncio.wait_for`'s inner one: context variables survive.
+    """
+
+    __slots__ = ("_before", "_expired", "_handle", "_task")
+
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("An ASGI application is run by a task of asyncio")
+        self._task = task
+        self._before = task.cancelling()
+        self._expired = False
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._task.cancel()
+
+    def stop(self, message: Message | None = None) -> None:  # noqa: ARG002 - a hook of the response's start.
+        """Let the task live."""
+        self._handle.cancel()
+        if self._expired:
+            # Whoever swallowed the cancellation, it must not count for the task's next one.
+            self._expired = False
+            self._task.uncancel()
+
+    def has_caused(self, error: BaseException) -> bool:
+        """Whether the task was cancelled by this, and by nobody else meanwhile; it can then go on."""
+        if not self._expired:
+            return False
+        self._expired = False
+        return self._task.uncancel() <= self._before and isinstance(error, asyncio.CancelledError)

@@ -1,14 +1,14 @@
 """How long the application took, told to the client."""
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message
 
+from hardpoint.asgi import Exchange, Part
 from hardpoint.clock import Clock, monotonic_clock
-from hardpoint.middleware._messages import add_header
 
 __all__ = ["TimingMiddleware"]
 
 
-class TimingMiddleware:
+class TimingMiddleware(Part):
     """Add `Server-Timing: app;dur=…` with the milliseconds until the response's first byte (W3C Server Timing).
 
     Args:
@@ -18,20 +18,15 @@ class TimingMiddleware:
     """
 
     def __init__(self, app: ASGIApp, *, metric: str = "app", clock: Clock = monotonic_clock) -> None:
-        self.app = app
-        self._prefix = f"{metric};dur="
+        super().__init__(app)
+        self._format = metric.encode("latin-1") + b";dur=%.2f"
         self._clock = clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = self._clock()
+    def begin(self, exchange: Exchange) -> None:
+        """Note when the request began."""
+        began = self._clock()
 
-        async def send_with_timing(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                milliseconds = (self._clock() - started) * 1000
-                add_header(message, b"server-timing", f"{self._prefix}{milliseconds:.2f}".encode("latin-1"))
-            await send(message)
+        def add_timing(message: Message) -> None:
+            message["headers"].append((b"server-timing", self._format % ((self._clock() - began) * 1_000)))
 
-        await self.app(scope, receive, send_with_timing)
+        exchange.on_start(add_timing)

@@ -3,9 +3,9 @@
 from typing import Final
 
 from opentelemetry import trace
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hardpoint import context
+from hardpoint.asgi import Exchange, Part
 from hardpoint.tracing import REQUEST_ID_ATTRIBUTE
 
 __all__ = ["TracingMiddleware"]
@@ -13,7 +13,7 @@ __all__ = ["TracingMiddleware"]
 _HIDDEN: Final = "REDACTED"
 
 
-class TracingMiddleware:
+class TracingMiddleware(Part):
     """Note the request's id on the span around it, and hide the query, in which tokens travel.
 
     The span is somebody else's: FastAPI's own, Starlette's `OpenTelemetryMiddleware`, or an instrumentation's. Without
@@ -23,14 +23,13 @@ class TracingMiddleware:
         app: The application inside.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    kinds = frozenset({"http", "websocket"})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def begin(self, exchange: Exchange) -> None:
+        """Complete the span, if there is one."""
         span = trace.get_current_span()
-        if scope["type"] != "lifespan" and span.is_recording():
+        if span.is_recording():
             if (request_id := context.request_id.get()) is not None:
                 span.set_attribute(REQUEST_ID_ATTRIBUTE, request_id)
-            if scope.get("query_string"):
+            if exchange.scope.get("query_string"):
                 span.set_attribute("url.query", _HIDDEN)
-        await self.app(scope, receive, send)

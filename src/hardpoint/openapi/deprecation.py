@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Final, TypeVar
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message
+
+from hardpoint.asgi import Exchange, Part
 
 __all__ = ["Deprecation", "DeprecationMiddleware", "deprecated", "deprecation_of"]
 
@@ -104,26 +106,19 @@ def deprecation_of(function: object) -> Deprecation | None:
     return found
 
 
-class DeprecationMiddleware:
+class DeprecationMiddleware(Part):
     """Say in every response of a deprecated route, errors too, that it is.
 
     Args:
         app: The application inside.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def begin(self, exchange: Exchange) -> None:
+        """Be there when the response starts."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
+        def add_headers(message: Message) -> None:
             # The router has noted the function in the scope by now.
-            if message["type"] == "http.response.start" and (found := deprecation_of(scope.get("endpoint"))):
-                own = [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]
-                message["headers"] = [*message.get("headers", ()), *own]
-            await send(message)
+            if found := deprecation_of(exchange.scope.get("endpoint")):
+                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]
 
-        await self.app(scope, receive, send_with_headers)
+        exchange.on_start(add_headers)

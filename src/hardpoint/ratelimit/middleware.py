@@ -4,8 +4,9 @@ from collections.abc import Collection
 from typing import Final
 
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Scope
 
+from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import error_response
 from hardpoint.ratelimit.headers import limit_headers
 from hardpoint.ratelimit.limit import RateLimit, refusal
@@ -16,7 +17,7 @@ __all__ = ["RateLimitMiddleware"]
 _PREFLIGHT_HEADER: Final = b"access-control-request-method"
 
 
-class RateLimitMiddleware:
+class RateLimitMiddleware(Part):
     """Answer 429 (RFC 6585, section 4) to a client over a limit, before its body is read and before any work for it.
 
     Every limited response says what is left. Preflights and `exempt_paths` are never charged; WebSockets pass.
@@ -43,35 +44,33 @@ class RateLimitMiddleware:
     ) -> None:
         if not limits or not all(limit.needs_connection_only for limit in limits):
             raise ValueError("A middleware needs at least one limit, each with a key that needs the connection alone")
-        self.app = app
+        super().__init__(app)
         self._limits = tuple(limits)
         self._limiter = limiter
         self._exempt_paths = frozenset(exempt_paths)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def begin(self, exchange: Exchange) -> ASGIApp | None:
+        """Charge the request."""
+        scope = exchange.scope
         limiter = self._limiter_for(scope)
         if limiter is None:
-            await self.app(scope, receive, send)
-            return
+            return None
         connection = HTTPConnection(scope)
         decision = await limiter.hit(*[limit.charge(await limit.key_of(connection)) for limit in self._limits])
         if not decision.allowed:
-            await error_response(scope, refusal(connection, decision))(scope, receive, send)
-            return
+            return error_response(scope, refusal(connection, decision))
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
-                # What a limit further in has said is tighter, and stays.
-                if not any(name == b"ratelimit" for name, _ in headers):
-                    own = limit_headers(decision).items()
-                    message["headers"] = [*headers, *((name.encode(), value.encode()) for name, value in own)]
-            await send(message)
+        def add_headers(message: Message) -> None:
+            # What a limit further in has said is tighter, and stays.
+            if not any(name == b"ratelimit" for name, _ in message["headers"]):
+                own = limit_headers(decision).items()
+                message["headers"] += [(name.encode(), value.encode()) for name, value in own]
 
-        await self.app(scope, receive, send_with_headers)
+        exchange.on_start(add_headers)
+        return None
 
     def _limiter_for(self, scope: Scope) -> Limiter | None:
-        if scope["type"] != "http" or scope["path"] in self._exempt_paths:
+        if scope["path"] in self._exempt_paths:
             return None
         if scope["method"] == "OPTIONS" and any(name == _PREFLIGHT_HEADER for name, _ in scope["headers"]):
             return None

@@ -1,0 +1,111 @@
+"""Loggers that take an event and its fields, and the handler that writes them without a detour."""
+
+import logging
+import sys
+import time
+from typing import Any, Final, TextIO
+
+from hardpoint.log.lines import JsonFormatter
+
+__all__ = ["EventHandler", "EventLogger", "get_logger"]
+
+ExcInfo = bool | BaseException | None
+
+# What others replace who want to see every record, error trackers among them.
+_CALL_HANDLERS: Final = logging.Logger.callHandlers
+
+
+class EventHandler(logging.StreamHandler[TextIO]):
+    """Writes JSON lines to a stream; from an `EventLogger` also without a `logging.LogRecord`.
+
+    A record costs more than the line that is made of it, so an event for which this is the only handler goes straight
+    into its line. As soon as anybody else would see the record (another handler, a filter, a record factory, an error
+    tracker that patches `logging`), it is made and goes its usual way.
+
+    Args:
+        stream: Where to write.
+        formatter: Makes the lines.
+    """
+
+    def __init__(self, stream: TextIO, formatter: JsonFormatter) -> None:
+        super().__init__(stream)
+        self.setFormatter(formatter)
+
+    def write(self, formatter: JsonFormatter, *event: Any) -> None:
+        """Write the line that `formatter` makes of the event, given as to `JsonFormatter.line`."""
+        line = formatter.line(*event) + self.terminator
+        self.acquire()
+        try:
+            self.stream.write(line)
+            self.stream.flush()
+        finally:
+            self.release()
+
+
+def _only_handler(logger: logging.Logger) -> EventHandler | None:
+    """The `EventHandler` that alone would see what `logger` logs, if there is one."""
+    if logging.Logger.callHandlers is not _CALL_HANDLERS or logging.getLogRecordFactory() is not logging.LogRecord:
+        return None
+    only: logging.Handler | None = None
+    current: logging.Logger | None = logger
+    while current is not None:
+        if current.filters:
+            return None
+        for handler in current.handlers:
+            if only is not None:
+                return None
+            only = handler
+        current = current.parent if current.propagate else None
+    if type(only) is EventHandler and not only.filters and only.level <= logging.NOTSET:
+        return only
+    return None
+
+
+class EventLogger:
+    """A thin layer over `logging.Logger` whose calls take an event name and keyword fields."""
+
+    __slots__ = ("stdlib",)
+
+    def __init__(self, stdlib: logging.Logger) -> None:
+        self.stdlib = stdlib
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Log `event` for somebody who is looking for the cause of something."""
+        self._log(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Log `event` as a thing that is meant to happen."""
+        self._log(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log `event` as a thing that somebody should look at, soon."""
+        self._log(logging.WARNING, event, fields)
+
+    def error(self, event: str, *, exc_info: ExcInfo = None, **fields: Any) -> None:
+        """Log `event` as a failure; `exc_info` adds an exception, or the current one for `True`."""
+        self._log(logging.ERROR, event, fields, exc_info)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """Log `event` as a failure, with the exception being handled."""
+        self._log(logging.ERROR, event, fields, exc_info=True)
+
+    def _log(self, level: int, event: str, fields: dict[str, Any], exc_info: ExcInfo = None) -> None:
+        stdlib = self.stdlib
+        if not stdlib.isEnabledFor(level):
+            return
+        handler = _only_handler(stdlib)
+        if handler is not None and type(handler.formatter) is JsonFormatter:
+            error = sys.exc_info()[1] if exc_info is True else exc_info or None
+            try:
+                handler.write(handler.formatter, time.time(), level, stdlib.name, event, fields, error)
+            except Exception:  # noqa: BLE001, S110 - `logging` reports what a stream or a value does, in its own way.
+                pass
+            else:
+                return
+        # stacklevel: the caller of info() and its siblings is where the event happened.
+        stdlib.log(level, event, extra={"fields": fields}, exc_info=exc_info, stacklevel=3)
+
+
+def get_logger(name: str) -> EventLogger:
+    """The event logger on top of `logging.getLogger(name)`."""
+    return EventLogger(logging.getLogger(name))
