@@ -1,4 +1,4 @@
-"""One running service for the whole suite, on SQLite and on PostgreSQL with Valkey, and the people who use it."""
+"""One running service for all of these tests, and the people who use it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -6,12 +6,22 @@ from contextlib import closing
 import httpx2
 import pytest
 
-from support.service import Account, Service, run_cli
+from support.service import (
+    Account,
+    Service,
+    run_cli,  # new: postgresql
+)
 
 ORIGIN = "https://app.example.com"
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(
+    scope="session",
+    params=[
+        "sqlite",  # new: sqlite
+        "postgresql",  # new: postgresql
+    ],
+)
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp(f"service-{request.param}")
     settings = {
@@ -20,12 +30,14 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "rate_limit": "1000000/minute",
         "login_rate_limit": "1000000/minute",
     }
+    # new: if postgresql
     if request.param == "postgresql":
         server = request.getfixturevalue("postgres_server")
         settings["database_url"] = server.create_database()
         settings["redis_url"] = request.getfixturevalue("valkey_of_the_run").url
         done = run_cli("db", "upgrade", cwd=folder, **settings)
         assert done.returncode == 0, done.stderr
+    # new: end if
     with Service.started(folder, **settings) as running:
         yield running
 

@@ -1,6 +1,6 @@
 import base64
 import json
-import time
+import time  # new: sqlite
 from contextlib import closing
 
 import httpx2
@@ -228,6 +228,7 @@ def test_a_new_password_needs_the_current_one_and_ends_the_other_sessions(servic
     service.log_in(user.email, new).client.close()
 
 
+# new: if realtime
 def test_a_ws_ticket_is_given_to_a_user(user: Account, anyone: httpx2.Client) -> None:
     answer = user.client.post("/auth/ws-ticket")
     assert answer.status_code == 201
@@ -236,10 +237,12 @@ def test_a_ws_ticket_is_given_to_a_user(user: Account, anyone: httpx2.Client) ->
     check_envelope(anyone.post("/auth/ws-ticket"), 401, "INVALID_TOKEN")
 
 
+# new: end if
 def test_the_key_set_is_empty_while_a_secret_signs(anyone: httpx2.Client) -> None:
     assert anyone.get("/.well-known/jwks.json").json() == {"keys": []}
 
 
+# new: if api_keys
 def test_api_keys_are_made_listed_and_revoked_by_admins(admin: Account, user: Account, anyone: httpx2.Client) -> None:
     new = {"name": "prometheus", "scopes": ["metrics"]}
     check_envelope(user.client.post("/api-keys", json=new), 403, "FORBIDDEN")
@@ -257,6 +260,7 @@ def test_api_keys_are_made_listed_and_revoked_by_admins(admin: Account, user: Ac
     check_envelope(admin.client.delete(f"/api-keys/{key['id']}"), 404, "NOT_FOUND")
 
 
+# new: end if
 def test_a_refresh_token_logs_out_without_an_access_token_however_often(anyone: httpx2.Client, user: Account) -> None:
     body = {"refresh_token": user.refresh_token}
     for _ in range(2):
@@ -268,6 +272,7 @@ def test_a_refresh_token_logs_out_without_an_access_token_however_often(anyone: 
     check_envelope(anyone.post("/auth/logout"), 401, "INVALID_TOKEN")
 
 
+# new: if sqlite
 def test_an_expired_access_token_does_not_keep_anybody_from_logging_out(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -284,6 +289,7 @@ def test_an_expired_access_token_does_not_keep_anybody_from_logging_out(
             check_envelope(client.post("/auth/refresh", json=body), 401, "INVALID_TOKEN")
 
 
+# new: end if
 @pytest.mark.parametrize("odd", ["\x00", "a\x00b@example.com", "\ud7ff\x00", "\U0010ffff"])
 def test_text_that_a_database_cannot_hold_is_nobodys(anyone: httpx2.Client, user: Account, odd: str) -> None:
     answer = anyone.post("/auth/login", data={"username": odd, "password": PASSWORD})

@@ -1,30 +1,10 @@
 """Publishing a post by a durable job, and what is told of the job."""
 
-import time
-from typing import Any
-
 import httpx2
 import pytest
 
+from contract.posts import draft_of, finished
 from support.service import Account, Service, check_envelope
-
-
-def finished(account: Account, job_id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        answer = account.client.get(f"/jobs/{job_id}")
-        assert answer.status_code == 200, answer.text
-        job: dict[str, Any] = answer.json()
-        assert set(job) == {"id", "name", "status", "attempts", "error", "queued_at", "finished_at"}
-        if job["finished_at"] is not None:
-            return job
-        time.sleep(0.05)
-    raise AssertionError(f"the job did not end: {job}")
-
-
-def draft_of(account: Account, title: str = "Hello") -> dict[str, Any]:
-    post: dict[str, Any] = account.client.post("/posts", json={"title": title, "body": "A post."}).json()
-    return post
 
 
 def test_a_post_is_published_by_a_job_and_its_readers_get_a_mail(

@@ -11,7 +11,7 @@ import pytest
 from websockets import InvalidStatus
 
 from contract.conftest import ORIGIN
-from contract.test_jobs import draft_of, finished
+from contract.posts import draft_of, published
 from support.live import Live, live
 from support.service import PASSWORD, Account, Service, check_envelope
 
@@ -50,13 +50,6 @@ def ticket_of(account: Account) -> str:
     assert answer.json()["expires_in"] == 30
     ticket: str = answer.json()["ticket"]
     return ticket
-
-
-def published(account: Account, title: str = "Hello") -> dict[str, Any]:
-    post = draft_of(account, title)
-    job_id = account.client.post(f"/posts/{post['id']}/publish").json()["job_id"]
-    assert finished(account, job_id)["status"] == "succeeded"
-    return post
 
 
 async def until_message_about(client: Live, post_id: int) -> dict[str, Any]:
@@ -204,6 +197,7 @@ async def test_a_comment_on_a_post_that_was_refused_reaches_nobody(
         assert await client.data(1) == [comment]
 
 
+# new: if jobs
 async def test_a_user_is_told_what_becomes_of_their_jobs(service: Service, user: Account, other: Account) -> None:
     post = draft_of(user)
     async with live(service.url, with_token(user)) as client, live(service.url, with_token(other)) as stranger:
@@ -218,6 +212,7 @@ async def test_a_user_is_told_what_becomes_of_their_jobs(service: Service, user:
         assert await stranger.ask(type="ping") == {"type": "pong"}
 
 
+# new: end if
 # The end of a session
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP
-from sqlalchemy import func, select
-
 from hardpoint.clock import utc_datetime
 from hardpoint.db import Database, open_database
 from hardpoint.mail import FileMailer
 from hardpoint.mail.smtp import SmtpMailer
+from sqlalchemy import func, select
+
 from hardpoint.service import migrations
 from hardpoint.service.mail.delivery import deliver_due
 from hardpoint.service.mail.models import QueuedMail

@@ -5,11 +5,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from hardpoint.settings import Settings, SettingsError, check_secret, load_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hardpoint.service.secret import derive, load_secret
-from hardpoint.settings import Settings, SettingsError, check_secret, load_settings
 
 SECRET = "a secret of thirty-two bytes or more"
 

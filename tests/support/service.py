@@ -1,4 +1,4 @@
-"""The reference service as a process of its own, and what a new user does with it."""
+"""The service as a process of its own, and what a new user does with it."""
 
 import email
 import email.policy
@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import httpx2
 
-from support.servers import free_port
+from support.ports import free_port
 
 PASSWORD = "correct horse battery staple"
 _numbers = count(1)
@@ -99,6 +99,7 @@ class Service:
                 self.process.kill()
         return self.process.wait(10)
 
+    # new: if reference
     def kill_and_start(self) -> None:
         """End the process with SIGKILL, and start another one on the same port with the same settings."""
         self.process.kill()
@@ -110,12 +111,13 @@ class Service:
         self.wait_until_live()
 
     @property
-    def log(self) -> str:
-        return (self.folder / "stderr").read_text()
-
-    @property
     def output(self) -> str:
         return (self.folder / "stdout").read_text()
+
+    # new: end if
+    @property
+    def log(self) -> str:
+        return (self.folder / "stderr").read_text()
 
     def client(self, **options: Any) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, timeout=30, **options)
