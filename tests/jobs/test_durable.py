@@ -3,19 +3,23 @@
 import asyncio
 import random
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 from fastapi import Depends
+from sqlalchemy import func, make_url, select
 from starlette.requests import HTTPConnection
 
 from hardpoint import context
 from hardpoint.db import Session
 from hardpoint.errors import Conflict, NotFound, ServiceUnavailable
 from hardpoint.jobs import GiveUp, JobError, JobQueue, JobRegistry, JobRun
-from hardpoint.jobs.worker import JobChange, open_worker
+from hardpoint.jobs.durable import open_durable_jobs
+from hardpoint.jobs.worker import JobChange, _Runner, open_worker
 from support.asgi import logged
 from support.jobs import Bench, Done, finished, until
+from support.network import Link, Network
 
 
 async def test_a_job_runs_with_its_arguments_and_dependencies_and_the_context_of_who_enqueued_it(bench: Bench) -> None:
@@ -402,3 +406,67 @@ async def test_every_change_of_a_job_is_told_and_a_failure_to_tell_changes_nothi
         ("fails", "running", 1, None, "user:7"),
         ("fails", "failed", 1, "Never", "user:7"),
     ]
+
+
+async def test_jobs_that_touch_the_same_rows_do_not_make_each_other_fail(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job(exactly_once=True)
+    async def work(number: int, session: Session) -> None:
+        await session.scalar(select(func.count()).select_from(Done))
+        await asyncio.sleep(0.05)
+        session.add(Done(number=number))
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        job_ids = [await jobs.enqueue(work, number=number) for number in range(20)]
+        infos = [await finished(jobs, job_id) for job_id in job_ids]
+    assert {(info.status, info.attempts) for info in infos} == {("succeeded", 1)}
+    assert await bench.done() == list(range(20))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("exactly_once", [False, True])
+async def test_a_failure_that_cannot_be_noted_at_once_is_not_the_end_of_the_job(
+    bench: Bench, exactly_once: bool
+) -> None:
+    registry = JobRegistry()
+    url = make_url(bench.url)
+    with Network.started() as network:
+        link = network.link("jobs>postgres", Path(str(url.query["host"])) / ".s.PGSQL.5432")
+
+        @registry.job(attempts=3, backoff_seconds=0.05, exactly_once=exactly_once)
+        async def work(run: JobRun) -> None:
+            if run.attempt == 1:
+                link.cut()
+                raise JobError("The database has gone away")
+
+        # Without what looks after a worker, which would end this process for such a fault.
+        by_link = url.set(host="127.0.0.1", port=link.port, query={})
+        async with (
+            open_durable_jobs(registry, bench.database, by_link) as broken,
+            bench.jobs(registry) as jobs,
+            broken.engine.working(
+                _Runner(broken, {"database": bench.database}, None),
+                executor_id="alone",
+                queues=list(registry.queues.values()),
+                schedules={},
+                poll_seconds=0.05,
+                drain_seconds=5,
+            ),
+        ):
+            job_id = await jobs.enqueue(work)
+            await until(lambda: is_away(link))
+            # It has been noted by now, or would have been.
+            await asyncio.sleep(1)
+            link.heal()
+            info = await finished(jobs, job_id)
+    assert (info.status, info.attempts) == ("succeeded", 2)
+
+
+async def is_away(link: Link) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", link.port)
+    except OSError:
+        return True
+    writer.close()
+    return False

@@ -29,6 +29,8 @@ from dbos import (
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from hardpoint.db.session import TranslatedErrors
+from hardpoint.errors import ServiceUnavailable
 from hardpoint.jobs.definitions import JobQueue
 from hardpoint.log import get_logger
 
@@ -44,6 +46,7 @@ _SCHEDULED_WORKFLOW: Final = "hardpoint.scheduled_job"
 _VERSION: Final = "1"
 # After so many deaths of a process in the middle of one job, the job is taken for the cause.
 _MAX_RECOVERIES: Final = 20
+_NOTE_AGAIN_SECONDS: Final = 0.5
 _SERIALIZER: Final = DBOSPortableJSONSerializer()
 _one_worker: Final = Lock()
 STATUSES: Final[Mapping[str, JobStatus]] = {
@@ -174,8 +177,14 @@ class _Worker:
             if outcome.error is not None:
                 raise _AttemptFailed(json.dumps([outcome.error, outcome.pause_seconds]))
 
+        # On PostgreSQL as in every other session of the application: in the engine's own choice, SERIALIZABLE, two jobs
+        # that touch the same rows make each other's attempts fail.
+        is_sqlite = self._data.engine.dialect.name == "sqlite"
+        isolation: Literal["SERIALIZABLE", "READ COMMITTED"] = "SERIALIZABLE" if is_sqlite else "READ COMMITTED"
         try:
-            await self._data.run_tx_step_async({"name": f"attempt {attempt.number}"}, work)
+            await self._data.run_tx_step_async(
+                {"name": f"attempt {attempt.number}", "isolation_level": isolation}, work
+            )
         except Exception as error:  # noqa: BLE001 - after a restart it is the engine's copy of ours, of another class.
             return await self._noted(attempt, _stored_outcome(error) or self._runner.failed(attempt, error))
         return await self._noted(attempt, Outcome(None))
@@ -184,8 +193,19 @@ class _Worker:
         noted: dict[str, Any] = {} if outcome.error is None else {"error": outcome.error}
         if noted or attempt.number > 1:
             noted["attempts"] = attempt.number
-            await self._client.update_workflow_attributes_async(attempt.job_id, noted, merge=True)
+            await self._note(attempt.job_id, noted)
         return {"error": outcome.error, "pause_seconds": outcome.pause_seconds}
+
+    async def _note(self, job_id: str, noted: Mapping[str, Any]) -> None:
+        # What an attempt failed of is often that the database is away. Raised here, it would be the end of the job.
+        while True:
+            try:
+                with TranslatedErrors():
+                    await self._client.update_workflow_attributes_async(job_id, dict(noted), merge=True)
+            except ServiceUnavailable:
+                await asyncio.sleep(_NOTE_AGAIN_SECONDS)
+            else:
+                return
 
 
 class _JobFailed(Exception):
