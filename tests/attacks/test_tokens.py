@@ -42,7 +42,7 @@ def parts_of(account: Account) -> tuple[Part, Part]:
 def refused(client: httpx2.Client, token: str) -> None:
     answer = client.get("/users/me", headers={"Authorization": f"Bearer {token}"})
     body = check_envelope(answer, 401, "INVALID_TOKEN")
-    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert answer.headers["www-authenticate"] == 'Bearer realm="api", error="invalid_token"'
     assert body["detail"] == "The access token is invalid, expired or revoked"
 
 

@@ -136,10 +136,10 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(processes: lis
     process = processes[0]
     _, token = await signed_up(process)
     async with process.database.session() as session:
-        changes = process.cache.changes
+        mark = process.cache.mark()
         found = await process.auth.authenticate(session, process.auth.tokens.verify(token))
         process.cache.clear()
-        process.cache.keep(found, read_at_change=changes)
+        process.cache.keep(process.auth.store(session), found, mark=mark)
         assert len(process.cache) == 0
 
 

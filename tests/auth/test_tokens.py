@@ -75,7 +75,7 @@ def refuse(token: str, tokens: AccessTokens | None = None) -> None:
         (tokens or access_tokens()).verify(token)
     # Always the same words: they never say what was wrong.
     assert refused.value.detail == InvalidToken.default_detail
-    assert refused.value.headers == {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    assert refused.value.headers == {"WWW-Authenticate": 'Bearer realm="api", error="invalid_token"'}
 
 
 def without(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def test_a_token_that_does_not_hold_is_a_401(anyone: httpx2.Client, header: str)
 def test_no_token_is_a_401_without_an_error_in_the_challenge(anyone: httpx2.Client) -> None:
     answer = anyone.get("/users/me")
     check_envelope(answer, 401, "INVALID_TOKEN")
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["www-authenticate"] == 'Bearer realm="api"'
 
 
 def test_a_changed_token_is_refused(anyone: httpx2.Client, user: Account) -> None:

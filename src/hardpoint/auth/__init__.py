@@ -5,13 +5,17 @@ from hardpoint.auth.core import Auth, Client, TokenPair
 from hardpoint.auth.dependencies import (
     OPTIONAL_SECURITY,
     Credentials,
+    CurrentUser,
+    OptionalUser,
     Principal,
+    access_claims,
     allowed_origins,
     by_principal,
     check_origin,
     client,
     credentials,
     current_principal,
+    current_role,
     current_user,
     get_auth,
     optional_api_key,
@@ -22,51 +26,90 @@ from hardpoint.auth.dependencies import (
 from hardpoint.auth.email import EmailAddress, email_key
 from hardpoint.auth.guards import unguarded_routes
 from hardpoint.auth.keys import Key, KeySet
-from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, OneTimeTokenMixin, UserMixin
+from hardpoint.auth.lifespan import auth_lifespan
+from hardpoint.auth.memory import MemoryDatabase, MemoryStore, MemoryUser
+from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, OneTimeTokenMixin, UserMixin, UUIDUserMixin
 from hardpoint.auth.ownership import require_owner
 from hardpoint.auth.passwords import PasswordHasher, PasswordPolicy
-from hardpoint.auth.protocols import AuthNotifier, LoginLimiter
+from hardpoint.auth.protocols import (
+    ApiKeyStore,
+    AuthApiKey,
+    AuthNotifier,
+    AuthSession,
+    AuthStore,
+    AuthUser,
+    LoginLimiter,
+    SessionAndUser,
+    SessionStore,
+    TakenToken,
+    TokenStore,
+    UserId,
+    UserStore,
+)
 from hardpoint.auth.roles import Roles
 from hardpoint.auth.routes import api_keys_router, auth_router, jwks_router, ws_ticket_router
-from hardpoint.auth.schemas import NewApiKey, Password
-from hardpoint.auth.store import AuthModels, AuthStore, SessionAndUser
-from hardpoint.auth.tokens import AccessClaims, AccessTokens
+from hardpoint.auth.schemas import NewApiKey, Password, Register, Registration
+from hardpoint.auth.sqlalchemy import AuthModels, SQLAlchemyStore
+from hardpoint.auth.tokens import AccessClaims, AccessTokens, parse_user_id
+from hardpoint.auth.unsaved import UnsavedSession
 
 __all__ = [
     "OPTIONAL_SECURITY",
     "AccessClaims",
     "AccessTokens",
     "ApiKeyMixin",
+    "ApiKeyStore",
     "Auth",
+    "AuthApiKey",
     "AuthModels",
     "AuthNotifier",
+    "AuthSession",
     "AuthSessionMixin",
     "AuthStore",
+    "AuthUser",
     "Client",
     "Credentials",
+    "CurrentUser",
     "EmailAddress",
     "Key",
     "KeySet",
     "LoginLimiter",
+    "MemoryDatabase",
+    "MemoryStore",
+    "MemoryUser",
     "NewApiKey",
     "OneTimeTokenMixin",
+    "OptionalUser",
     "Password",
     "PasswordHasher",
     "PasswordPolicy",
     "Principal",
     "PrincipalCache",
+    "Register",
+    "Registration",
     "Roles",
+    "SQLAlchemyStore",
     "SessionAndUser",
+    "SessionStore",
+    "TakenToken",
     "TokenPair",
+    "TokenStore",
+    "UUIDUserMixin",
+    "UnsavedSession",
+    "UserId",
     "UserMixin",
+    "UserStore",
+    "access_claims",
     "allowed_origins",
     "api_keys_router",
+    "auth_lifespan",
     "auth_router",
     "by_principal",
     "check_origin",
     "client",
     "credentials",
     "current_principal",
+    "current_role",
     "current_user",
     "email_key",
     "get_auth",
@@ -75,6 +118,7 @@ __all__ = [
     "optional_api_key",
     "optional_principal",
     "optional_user",
+    "parse_user_id",
     "require_owner",
     "require_scope",
     "unguarded_routes",

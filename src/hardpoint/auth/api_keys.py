@@ -5,16 +5,15 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final, Generic, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from hardpoint.auth.models import ApiKeyMixin
-from hardpoint.auth.store import AuthStore
+from hardpoint.auth.protocols import ApiKeyStore, AuthApiKey
 from hardpoint.errors import InvalidApiKey, NotFound
 from hardpoint.log import get_logger
 
 __all__ = ["ApiKeys", "digest"]
+
+S = TypeVar("S")
 
 logger = get_logger("hardpoint.auth")
 
@@ -23,21 +22,21 @@ _MAX_ID_DIGITS: Final = 18
 _LAST_USED_RESOLUTION: Final = timedelta(minutes=1)
 
 
-class ApiKeys:
+class ApiKeys(Generic[S]):
     """Makes, recognises and revokes API keys; an `Auth` has one as `auth.api_keys`.
 
     Args:
-        store: Auth's queries on a database session.
+        store: The store on a database session.
         now: The time, aware, in UTC.
     """
 
-    def __init__(self, store: Callable[[AsyncSession], AuthStore[Any]], now: Callable[[], datetime]) -> None:
+    def __init__(self, store: Callable[[S], ApiKeyStore], now: Callable[[], datetime]) -> None:
         self._store = store
         self._now = now
 
     async def create(
-        self, session: AsyncSession, *, name: str, scopes: list[str], expires_at: datetime | None = None
-    ) -> tuple[ApiKeyMixin, str]:
+        self, session: S, *, name: str, scopes: list[str], expires_at: datetime | None = None
+    ) -> tuple[AuthApiKey, str]:
         """A new API key, and its text `hp_<id>_<secret>`, which is shown this once."""
         secret = secrets.token_urlsafe(32)
         key = await self._store(session).add_api_key(
@@ -50,7 +49,7 @@ class ApiKeys:
         logger.info("api_key_created", key_id=key.id)
         return key, f"{_PREFIX}_{key.id}_{secret}"
 
-    async def authenticate(self, session: AsyncSession, text: str) -> ApiKeyMixin:
+    async def authenticate(self, session: S, text: str) -> AuthApiKey:
         """The living API key with this text.
 
         Raises:
@@ -67,20 +66,18 @@ class ApiKeys:
         if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
             raise InvalidApiKey
         if key.last_used_at is None or now - key.last_used_at >= _LAST_USED_RESOLUTION:
-            key.last_used_at = now
+            await self._store(session).see_api_key(key, now=now)
             logger.info("api_key_used", key_id=key.id)
         return key
 
-    async def revoke(self, session: AsyncSession, key_id: int) -> None:
+    async def revoke(self, session: S, key_id: int) -> None:
         """End an API key.
 
         Raises:
             NotFound: There is no such living key.
         """
-        key = await self._store(session).api_key_by_id(key_id)
-        if key is None or key.revoked_at is not None:
+        if not await self._store(session).revoke_api_key(key_id, now=self._now()):
             raise NotFound
-        key.revoked_at = self._now()
         logger.info("api_key_revoked", key_id=key_id)
 
 

@@ -9,22 +9,15 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
-
-from sqlalchemy import event, inspect
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import make_transient_to_detached
-from sqlalchemy.orm.attributes import set_committed_value
+from typing import Any, Final
 
 from hardpoint.aio import is_wanted, running
-from hardpoint.auth.store import SessionAndUser
+from hardpoint.auth.protocols import AuthStore, SessionAndUser, UserId
 from hardpoint.broadcast import Broadcast
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.log import get_logger
 
 __all__ = ["PrincipalCache", "open_principal_cache"]
-
-T = TypeVar("T")
 
 logger = get_logger("hardpoint.auth")
 
@@ -62,49 +55,48 @@ class PrincipalCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    @property
-    def changes(self) -> int:
-        """How often something was forgotten. What was read before a change must not be kept after it."""
-        return self._changes
+    def mark(self) -> tuple[int, float]:
+        """What `keep` has to know of the moment before what it is to keep was read."""
+        return self._changes, self._clock()
 
-    def get(self, session: AsyncSession, session_id: str) -> SessionAndUser[Any] | None:
-        """The session and its user, attached to `session` without a query, or `None` when they have to be read."""
+    def get(self, store: AuthStore[Any], session_id: str) -> SessionAndUser[Any] | None:
+        """The session and its user, as if `store` had read them, or `None` when it has to."""
         entry = self._entries.get(session_id)
         if entry is None or not self._broadcast.connected or self._clock() - entry[0] >= self._ttl_seconds:
             return None
-        merge = session.sync_session.merge
-        return SessionAndUser(merge(entry[1].session, load=False), merge(entry[1].user, load=False))
+        return store.attach(entry[1])
 
-    def keep(self, found: SessionAndUser[Any], *, read_at_change: int) -> None:
-        """Keep what was read, unless something has changed since `changes` was `read_at_change`."""
-        if read_at_change != self._changes or not self._broadcast.connected:
+    def keep(self, store: AuthStore[Any], found: SessionAndUser[Any], *, mark: tuple[int, float]) -> None:
+        """Keep what was read after `mark` was made, unless something was forgotten meanwhile."""
+        changes, read_at = mark
+        if changes != self._changes or not self._broadcast.connected:
             return
-        self._entries[found.session.id] = (self._clock(), SessionAndUser(_copy(found.session), _copy(found.user)))
+        self._entries[found.session.id] = (read_at, store.detach(found))
         self._entries.move_to_end(found.session.id)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
-    def forget_after_commit(self, session: AsyncSession, user_id: int) -> None:
-        """Forget everything about a user, here and in the other processes, when `session` commits."""
+    def forget_after_commit(self, store: AuthStore[Any], user_id: UserId) -> None:
+        """Forget everything about a user, here and in the other processes, when `store` commits."""
 
-        def forget(_: object) -> None:
-            self._forget(user_id)
+        def forget() -> None:
+            self._forget(str(user_id))
             self._outgoing.put_nowait(str(user_id).encode())
 
-        event.listen(session.sync_session, "after_commit", forget, once=True)
+        store.after_commit(forget)
 
     def clear(self) -> None:
         """Forget everything, in this process."""
         self._changes += 1
         self._entries.clear()
 
-    def _forget(self, user_id: int) -> None:
+    def _forget(self, user_id: str) -> None:
         self._changes += 1
-        for session_id in [key for key, (_, found) in self._entries.items() if found.user.id == user_id]:
+        for session_id in [key for key, (_, found) in self._entries.items() if str(found.user.id) == user_id]:
             del self._entries[session_id]
 
     def _hear(self, message: bytes) -> None:
-        self._forget(int(message))
+        self._forget(message.decode())
 
     async def run(self) -> None:
         """Listen and tell until cancelled; `open_principal_cache` runs it."""
@@ -119,17 +111,6 @@ class PrincipalCache:
                     logger.warning("change_not_told", error=type(error).__name__)
         finally:
             await self._broadcast.unsubscribe(_CHANNEL, self._hear)
-
-
-def _copy(row: T) -> T:
-    # The request's own object may be changed, rolled back and expired; the copy stays as it was read.
-    mapper: Any = inspect(type(row))
-    copy: Any = mapper.class_manager.new_instance()
-    for attribute in mapper.column_attrs:
-        set_committed_value(copy, attribute.key, getattr(row, attribute.key))
-    make_transient_to_detached(copy)
-    found: T = copy
-    return found
 
 
 @asynccontextmanager

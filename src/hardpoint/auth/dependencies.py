@@ -1,6 +1,7 @@
 """The chain from a request or WebSocket to a user; each link is a plain dependency and can be overridden alone.
 
-    credentials -> current_principal -> current_user -> require_role(...)
+    credentials -> access_claims -> optional_principal -> current_principal -> current_user -> current_role
+     (header)        (token)                                                     (user)          (role)
 
 None of them is a plain function, which FastAPI would run in a thread.
 
@@ -9,18 +10,21 @@ All of them take an `HTTPConnection`, so the same chain guards routes and socket
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Generic, TypeAlias
 from weakref import WeakSet
 
 from fastapi import Depends
 from fastapi.openapi.models import APIKey, APIKeyIn, OAuthFlowPassword, OAuthFlows
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.openapi.models import OAuth2 as OAuth2Model
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
+from typing_extensions import TypeVar
 
 from hardpoint import context
 from hardpoint.auth.core import Auth, Client
-from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, UserMixin
+from hardpoint.auth.protocols import AuthApiKey, AuthSession, AuthUser
+from hardpoint.auth.tokens import AccessClaims
 from hardpoint.db import Session
 from hardpoint.errors import BadRequest, Forbidden, InvalidApiKey, Unauthorized
 from hardpoint.log import get_logger
@@ -29,7 +33,11 @@ from hardpoint.ratelimit import by_address
 __all__ = [
     "OPTIONAL_SECURITY",
     "Credentials",
+    "CurrentUser",
+    "OptionalUser",
     "Principal",
+    "access_claims",
+    "access_token_scheme",
     "allowed_origins",
     "by_principal",
     "check_origin",
@@ -37,6 +45,7 @@ __all__ = [
     "cookie_name",
     "credentials",
     "current_principal",
+    "current_role",
     "current_user",
     "get_auth",
     "is_scope_guard",
@@ -44,9 +53,12 @@ __all__ = [
     "optional_principal",
     "optional_user",
     "require_scope",
+    "session_cookies",
 ]
 
 logger = get_logger("hardpoint.auth")
+
+U = TypeVar("U", bound=AuthUser, default=AuthUser)
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _scope_guards: Final[WeakSet[Callable[..., Any]]] = WeakSet()
@@ -55,7 +67,7 @@ _scope_guards: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 class _Scheme(SecurityBase):
     """A security scheme in the OpenAPI document that takes no part in the request."""
 
-    def __init__(self, model: OAuth2Model | APIKey, scheme_name: str) -> None:
+    def __init__(self, model: OAuth2Model | HTTPBearerModel | APIKey, scheme_name: str) -> None:
         self.model = model
         self.scheme_name = scheme_name
 
@@ -64,14 +76,34 @@ class _Scheme(SecurityBase):
 
 
 _password_flow = _Scheme(
-    OAuth2Model(flows=OAuthFlows(password=OAuthFlowPassword(tokenUrl="/auth/login", scopes={}))),
+    OAuth2Model(
+        flows=OAuthFlows(password=OAuthFlowPassword(tokenUrl="/auth/login", scopes={})),
+        description="Logs in and sends the access token",
+    ),
     "OAuth2PasswordBearer",
 )
-_session_cookie = _Scheme(APIKey.model_validate({"in": APIKeyIn.cookie, "name": "session"}), "SessionCookie")
-_api_key_header = _Scheme(APIKey.model_validate({"in": APIKeyIn.header, "name": "X-API-Key"}), "APIKeyHeader")
+access_token_scheme = _Scheme(
+    HTTPBearerModel(bearerFormat="JWT", description="An access token of `POST /auth/login`"), "AccessToken"
+)
+_session_cookie = _Scheme(
+    APIKey.model_validate(
+        {
+            "in": APIKeyIn.cookie,
+            "name": "session",
+            "description": "The cookie of `POST /auth/login?session=cookie`; over https it is `__Host-session`",
+        }
+    ),
+    "SessionCookie",
+)
+_api_key_header = _Scheme(
+    APIKey.model_validate({"in": APIKeyIn.header, "name": "X-API-Key", "description": "A key of `POST /api-keys`"}),
+    "APIKeyHeader",
+)
 
 
-OPTIONAL_SECURITY: Final[dict[str, Any]] = {"security": [{}, {"OAuth2PasswordBearer": []}, {"SessionCookie": []}]}
+OPTIONAL_SECURITY: Final[dict[str, Any]] = {
+    "security": [{}, {"OAuth2PasswordBearer": []}, {"AccessToken": []}, {"SessionCookie": []}]
+}
 """For routes that ask for `optional_user`, which OpenAPI is told by hand: `openapi_extra=OPTIONAL_SECURITY`."""
 
 
@@ -91,8 +123,8 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Principal:
-    """A user in a session of theirs.
+class Principal(Generic[U]):
+    """A user in a session of theirs; annotate with your own model: `Principal[User]`.
 
     Attributes:
         user: The user, as the database has them now.
@@ -100,8 +132,8 @@ class Principal:
         expires_at: When the access token expires, in seconds since the epoch; `None` for a cookie.
     """
 
-    user: UserMixin
-    session: AuthSessionMixin
+    user: U
+    session: AuthSession
     expires_at: int | None = None
 
 
@@ -122,11 +154,25 @@ def cookie_name(connection: HTTPConnection) -> str:
     return "__Host-session" if connection.url.scheme in {"https", "wss"} else "session"
 
 
+def session_cookies(connection: HTTPConnection) -> list[str]:
+    """The values of every session cookie that was sent, which should be one at most."""
+    # Not Starlette's dictionary: it takes the last of two, and strips what a browser would not have taken for a space.
+    wanted = cookie_name(connection)
+    found: list[str] = []
+    for header in connection.headers.getlist("cookie"):
+        for pair in header.split(";"):
+            name, separator, value = pair.strip(" \t").partition("=")
+            if separator and name == wanted:
+                found.append(value)
+    return found
+
+
 async def credentials(connection: HTTPConnection) -> Credentials:
     """What the connection brought.
 
     Raises:
-        BadRequest: More than one kind of credentials in headers, or one of them twice (RFC 6750, section 2).
+        BadRequest: More than one kind of credentials in headers, or one of them or the cookie twice (RFC 6750,
+            section 2): which of them was meant is not for the server to guess.
         Unauthorized: An `Authorization` of another scheme.
     """
     authorizations = connection.headers.getlist("authorization")
@@ -140,7 +186,21 @@ async def credentials(connection: HTTPConnection) -> Credentials:
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized
         return Credentials(bearer=token.strip())
-    return Credentials(cookie=connection.cookies.get(cookie_name(connection)))
+    cookies = session_cookies(connection)
+    if len(cookies) > 1:
+        raise BadRequest("There are two session cookies", code="INVALID_REQUEST")
+    return Credentials(cookie=cookies[0] if cookies else None)
+
+
+async def access_claims(
+    sent: Annotated[Credentials, Depends(credentials)], auth: Annotated[Auth[Any], Depends(get_auth)]
+) -> AccessClaims | None:
+    """What the access token says, or `None` when the connection brought none. Its session has not been looked at.
+
+    Raises:
+        InvalidToken: It is forged, malformed or expired.
+    """
+    return None if sent.bearer is None else auth.tokens.verify(sent.bearer)
 
 
 async def allowed_origins(connection: HTTPConnection) -> Collection[str]:
@@ -152,10 +212,11 @@ async def allowed_origins(connection: HTTPConnection) -> Collection[str]:
 async def optional_principal(
     connection: HTTPConnection,
     sent: Annotated[Credentials, Depends(credentials)],
+    claims: Annotated[AccessClaims | None, Depends(access_claims)],
     auth: Annotated[Auth[Any], Depends(get_auth)],
     session: Session,
     origins: Annotated[Collection[str], Depends(allowed_origins)],
-) -> Principal | None:
+) -> Principal[Any] | None:
     """Who acts, or `None` when the connection brought nothing. A credential that does not hold is never "nobody".
 
     An API key is no user: it passes `require_scope` alone.
@@ -164,10 +225,9 @@ async def optional_principal(
         InvalidToken: The access token or the cookie does not hold.
         Forbidden: The cookie came from a page of another origin with a method that changes something.
     """
-    if sent.bearer is not None:
-        claims = auth.tokens.verify(sent.bearer)
+    if claims is not None:
         found = await auth.authenticate(session, claims)
-        principal = Principal(found.user, found.session, claims.expires_at)
+        principal: Principal[Any] = Principal(found.user, found.session, claims.expires_at)
     elif sent.cookie is not None:
         method = connection.scope.get("method", "GET")
         if connection.scope["type"] == "websocket" or method not in _SAFE_METHODS:
@@ -195,11 +255,12 @@ def check_origin(connection: HTTPConnection, origins: Collection[str]) -> None:
 
 
 async def current_principal(
-    principal: Annotated[Principal | None, Depends(optional_principal)],
+    principal: Annotated[Principal[Any] | None, Depends(optional_principal)],
     sent: Annotated[Credentials, Depends(credentials)],
     _password: Annotated[None, Depends(_password_flow)],
+    _token: Annotated[None, Depends(access_token_scheme)],
     _cookie: Annotated[None, Depends(_session_cookie)],
-) -> Principal:
+) -> Principal[Any]:
     """Who acts, in which session.
 
     Raises:
@@ -210,21 +271,36 @@ async def current_principal(
     return principal
 
 
-async def current_user(principal: Annotated[Principal, Depends(current_principal)]) -> UserMixin:
-    """The user who acts; annotate with your own model: `CurrentUser = Annotated[User, Depends(current_user)]`."""
-    return principal.user
+async def current_user(principal: Annotated[Principal[Any], Depends(current_principal)]) -> AuthUser:
+    """The user who acts; in a route's parameters `CurrentUser[User]` with your own model."""
+    user: AuthUser = principal.user
+    return user
 
 
-async def optional_user(principal: Annotated[Principal | None, Depends(optional_principal)]) -> UserMixin | None:
-    """The user who acts, or `None` for an anonymous request."""
+async def optional_user(
+    principal: Annotated[Principal[Any] | None, Depends(optional_principal)],
+) -> AuthUser | None:
+    """The user who acts, or `None` for an anonymous request; `OptionalUser[User]`."""
     return None if principal is None else principal.user
+
+
+async def current_role(user: Annotated[AuthUser, Depends(current_user)]) -> str:
+    """The role of the user who acts, which `require_role(...)` and `require_owner(...)` ask for."""
+    return user.role
+
+
+CurrentUser: TypeAlias = Annotated[U, Depends(current_user)]
+"""The user who acts, as a parameter: `user: CurrentUser[User]`."""
+
+OptionalUser: TypeAlias = Annotated[U | None, Depends(optional_user)]
+"""The user who acts or nobody, as a parameter: `user: OptionalUser[User]`."""
 
 
 async def optional_api_key(
     sent: Annotated[Credentials, Depends(credentials)],
     auth: Annotated[Auth[Any], Depends(get_auth)],
     session: Session,
-) -> ApiKeyMixin | None:
+) -> AuthApiKey | None:
     """The API key of the connection, or `None` when it brought none.
 
     Raises:
@@ -239,8 +315,8 @@ async def optional_api_key(
 
 async def by_principal(
     connection: HTTPConnection,
-    principal: Annotated[Principal | None, Depends(optional_principal)],
-    api_key: Annotated[ApiKeyMixin | None, Depends(optional_api_key)],
+    principal: Annotated[Principal[Any] | None, Depends(optional_principal)],
+    api_key: Annotated[AuthApiKey | None, Depends(optional_api_key)],
 ) -> str:
     """Who is limited together, for `RateLimit(..., key=by_principal)`: each user, each API key, else each address."""
     if principal is not None:
@@ -248,7 +324,7 @@ async def by_principal(
     return f"key:{api_key.id}" if api_key is not None else await by_address(connection)
 
 
-def require_scope(scope: str) -> Callable[..., Awaitable[ApiKeyMixin]]:
+def require_scope(scope: str) -> Callable[..., Awaitable[AuthApiKey]]:
     """A dependency that gives the request's API key when it has `scope`.
 
     Raises:
@@ -258,14 +334,15 @@ def require_scope(scope: str) -> Callable[..., Awaitable[ApiKeyMixin]]:
         raise ValueError("A scope's name must not be empty or contain spaces")
 
     async def require_api_key(
-        key: Annotated[ApiKeyMixin | None, Depends(optional_api_key)],
+        key: Annotated[AuthApiKey | None, Depends(optional_api_key)],
         _header: Annotated[None, Depends(_api_key_header)],
-    ) -> ApiKeyMixin:
+    ) -> AuthApiKey:
         if key is None:
             raise InvalidApiKey
         if scope not in key.scopes:
             logger.warning("forbidden", key_id=key.id, required=scope)
-            raise Forbidden(headers={"WWW-Authenticate": f'ApiKey error="insufficient_scope", scope="{scope}"'})
+            challenge = f'ApiKey realm="api", error="insufficient_scope", scope="{scope}"'
+            raise Forbidden(headers={"WWW-Authenticate": challenge})
         return key
 
     _scope_guards.add(require_api_key)

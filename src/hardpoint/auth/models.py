@@ -9,19 +9,18 @@ class AuthSession(AuthSessionMixin, Base):
 """
 
 from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
 
 from sqlalchemy import JSON, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from hardpoint.db import BigId, UTCDateTime
 
-__all__ = ["ApiKeyMixin", "AuthSessionMixin", "OneTimeTokenMixin", "UserMixin"]
+__all__ = ["ApiKeyMixin", "AuthSessionMixin", "OneTimeTokenMixin", "UUIDUserMixin", "UserMixin"]
 
 
-class UserMixin:
-    """A user. `email_key` is what is unique; `email` is where mail goes."""
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+class _UserColumns:
     email: Mapped[str] = mapped_column(String(254))
     email_key: Mapped[str] = mapped_column(String(320), unique=True)
     name: Mapped[str | None] = mapped_column(String(200))
@@ -32,13 +31,28 @@ class UserMixin:
     created_at: Mapped[datetime] = mapped_column(UTCDateTime())
 
 
+class UserMixin(_UserColumns):
+    """A user with a number. `email_key` is what is unique; `email` is where mail goes."""
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, sort_order=-1)
+
+
+class UUIDUserMixin(_UserColumns):
+    """A user with a random UUID."""
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4, sort_order=-1)
+
+
 class _OwnedByUser:
+    # Of the user's model; `AuthModels.beside` sets both.
     __user_table__ = "users"
+    __user_id_type__: Any = BigId
 
     @declared_attr
     @classmethod
-    def user_id(cls) -> Mapped[int]:
-        return mapped_column(BigId, ForeignKey(f"{cls.__user_table__}.id", ondelete="CASCADE"), index=True)
+    def user_id(cls) -> Mapped[Any]:
+        owner = ForeignKey(f"{cls.__user_table__}.id", ondelete="CASCADE")
+        return mapped_column(cls.__user_id_type__, owner, index=True, nullable=False)
 
 
 class AuthSessionMixin(_OwnedByUser):

@@ -5,8 +5,8 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
 
-from hardpoint.auth.dependencies import current_user
-from hardpoint.auth.models import UserMixin
+from hardpoint.auth.dependencies import current_role, current_user
+from hardpoint.auth.protocols import AuthUser, UserId
 from hardpoint.errors import Forbidden, NotFound
 from hardpoint.log import get_logger
 
@@ -20,7 +20,7 @@ logger = get_logger("hardpoint.auth")
 def require_owner(
     load: Callable[..., Awaitable[T]],
     *,
-    owner_id: Callable[[T], int],
+    owner_id: Callable[[T], UserId],
     roles: Collection[str] = (),
     hide: bool = True,
 ) -> Callable[..., Awaitable[T]]:
@@ -36,9 +36,13 @@ def require_owner(
     allowed = frozenset(roles)
 
     # The user first: who is nobody gets a 401 whether the thing exists or not.
-    async def owned(user: Annotated[UserMixin, Depends(current_user)], thing: Annotated[Any, Depends(load)]) -> T:
+    async def owned(
+        user: Annotated[AuthUser, Depends(current_user)],
+        role: Annotated[str, Depends(current_role)],
+        thing: Annotated[Any, Depends(load)],
+    ) -> T:
         found: T = thing
-        if owner_id(found) != user.id and user.role not in allowed:
+        if owner_id(found) != user.id and role not in allowed:
             logger.warning("forbidden", user_id=user.id)
             raise NotFound if hide else Forbidden
         return found

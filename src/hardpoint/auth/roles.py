@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Security
 
-from hardpoint.auth.dependencies import current_user
-from hardpoint.auth.models import UserMixin
+from hardpoint.auth.dependencies import access_token_scheme, current_role, current_user
+from hardpoint.auth.protocols import AuthUser
 from hardpoint.errors import Forbidden
 from hardpoint.log import get_logger
 
@@ -31,7 +31,7 @@ class Roles:
             raise ValueError("Name at least one role")
         self.names = frozenset(names)
 
-    def require(self, *names: str) -> Callable[..., Awaitable[UserMixin]]:
+    def require(self, *names: str) -> Callable[..., Awaitable[AuthUser]]:
         """A dependency that gives the current user when they have one of `names`, and answers 403 otherwise.
 
         Raises:
@@ -43,8 +43,13 @@ class Roles:
             raise ValueError(f"Unknown roles: {', '.join(unknown)}; declared are {', '.join(sorted(self.names))}")
         allowed = frozenset(names)
 
-        async def require_role(user: Annotated[UserMixin, Depends(current_user)]) -> UserMixin:
-            if user.role not in allowed:
+        async def require_role(
+            user: Annotated[AuthUser, Depends(current_user)],
+            role: Annotated[str, Depends(current_role)],
+            # For the document: OpenAPI 3.1 lets a scheme that is not OAuth 2.0 name roles where that one has scopes.
+            _shown: Annotated[None, Security(access_token_scheme, scopes=sorted(allowed))],
+        ) -> AuthUser:
+            if role not in allowed:
                 logger.warning("forbidden", user_id=user.id, required=sorted(allowed))
                 raise Forbidden
             return user

@@ -1,22 +1,24 @@
 """The routes of auth, thin over `Auth`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Response
+from fastapi.dependencies.utils import get_dependant
 from starlette.requests import HTTPConnection, Request
 
 from hardpoint.auth.core import WS_TICKET_SECONDS, Auth, Client
 from hardpoint.auth.dependencies import (
-    Credentials,
     Principal,
     allowed_origins,
+    check_origin,
     client,
     cookie_name,
-    credentials,
     current_principal,
     get_auth,
     optional_principal,
+    session_cookies,
 )
 from hardpoint.auth.schemas import (
     ApiKeyOut,
@@ -26,13 +28,15 @@ from hardpoint.auth.schemas import (
     NewApiKeyOut,
     RefreshTokenIn,
     Register,
+    Registration,
     ResetPassword,
     SessionOut,
     TokenIn,
     TokenPairOut,
     WsTicketOut,
 )
-from hardpoint.db import Page, PageParams, Session
+from hardpoint.db import Database, Page, PageParams, Session
+from hardpoint.db.session import get_database
 from hardpoint.errors import (
     Forbidden,
     InvalidCredentials,
@@ -45,13 +49,17 @@ from hardpoint.errors import (
     ValidationFailed,
     responses,
 )
+from hardpoint.log import get_logger
+from hardpoint.resolving import resolved
 from hardpoint.routing import StrictJSONRoute
 
 __all__ = ["api_keys_router", "auth_router", "jwks_router", "ws_ticket_router"]
 
 AuthService = Annotated[Auth[Any], Depends(get_auth)]
-CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+CurrentPrincipal = Annotated[Principal[Any], Depends(current_principal)]
 ClientOf = Annotated[Client, Depends(client)]
+
+logger = get_logger("hardpoint.auth")
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _JWKS_MAX_AGE_SECONDS = 300
@@ -68,10 +76,8 @@ _EXAMPLE_KEY = {
 
 async def session_to_end(
     connection: HTTPConnection,
-    sent: Annotated[Credentials, Depends(credentials)],
     auth: AuthService,
     session: Session,
-    origins: Annotated[Collection[str], Depends(allowed_origins)],
     body: RefreshTokenIn | None = None,
 ) -> str | None:
     """The session that a logout ends: of the refresh token in the body or, without one, of who asks.
@@ -81,25 +87,23 @@ async def session_to_end(
     """
     if body is not None:
         return await auth.session_of_refresh_token(session, body.refresh_token)
-    principal = await optional_principal(connection, sent, auth, session, origins)
+    # Not a parameter: an access token that has expired must not keep out who brings a refresh token.
+    asks = get_dependant(path="/", call=_who_asks)
+    async with resolved(asks, connection.scope, overrides=connection.scope.get("app")) as found:
+        principal = await _who_asks(**found)
     if principal is None:
         raise Unauthorized
     return principal.session.id
 
 
-_auth = APIRouter(prefix="/auth", tags=["auth"], route_class=StrictJSONRoute)
+async def _who_asks(
+    principal: Annotated[Principal[Any] | None, Depends(optional_principal)],
+) -> Principal[Any] | None:
+    return principal
 
 
-@_auth.post(
-    "/register",
-    status_code=202,
-    summary="Make an account",
-    response_class=Response,
-    responses=responses(ValidationFailed, RateLimited, ServiceUnavailable),
-)
-async def register(new: Register, auth: AuthService, session: Session) -> None:
-    """The answer is the same for a new and for a known address; a mail tells the difference to its owner."""
-    await auth.register(session, email=new.email, password=new.password, name=new.name)
+_auth = APIRouter(route_class=StrictJSONRoute)
+_tickets = APIRouter(route_class=StrictJSONRoute)
 
 
 @_auth.post("/verify-email", status_code=204, summary="Prove an address", responses=responses(ValidationFailed))
@@ -114,7 +118,7 @@ async def verify_email(sent: TokenIn, auth: AuthService, session: Session) -> No
     response_model=TokenPairOut,
     responses={
         204: {"description": "With `session=cookie`: the session is in a cookie"},
-        **responses(InvalidCredentials, ValidationFailed, RateLimited, ServiceUnavailable),
+        **responses(InvalidCredentials, Forbidden, ValidationFailed, RateLimited, ServiceUnavailable),
     },
 )
 async def login(
@@ -123,6 +127,7 @@ async def login(
     auth: AuthService,
     session: Session,
     login_client: ClientOf,
+    origins: Annotated[Collection[str], Depends(allowed_origins)],
     response: Response,
     kind: Annotated[
         Literal["cookie"] | None,
@@ -130,6 +135,9 @@ async def login(
     ] = None,
 ) -> Any:
     """For this service's own clients: the password grant is not for third parties (RFC 9700, section 2.4)."""
+    if kind == "cookie" and "origin" in request.headers:
+        # A foreign page must not put its visitors into an account of its own.
+        check_origin(request, origins)
     found = await auth.log_in(session, email=form.username, password=form.password, client=login_client)
     if kind == "cookie":
         answer = Response(status_code=204, headers=_NO_STORE)
@@ -167,10 +175,7 @@ async def logout(
     """
     if session_id is not None:
         await auth.log_out(session, session_id)
-    response = Response(status_code=204)
-    if cookie_name(request) in request.cookies:
-        _set_cookie(request, response, "", max_age=0)
-    return response
+    return _forgetting_cookie(request)
 
 
 @_auth.get("/sessions", summary="One's own sessions", responses=responses(InvalidToken, ValidationFailed))
@@ -181,12 +186,25 @@ async def list_sessions(
     page: PageParams,
 ) -> Page[SessionOut]:
     """Those that are alive, newest first."""
-    store = auth.store(session)
-    living = store.living_sessions(principal.user.id, now=auth.now(), lifetime=auth.lifetime, idle=auth.idle)
-    found = await page.of(SessionOut, session, living, order_by=store.session_order)
+    store, now, user_id = auth.store(session), auth.now(), principal.user.id
+
+    async def living(after: tuple[Any, ...] | None, limit: int) -> Sequence[Any]:
+        begin: Any = after
+        return await store.living_sessions(
+            user_id, now=now, lifetime=auth.lifetime, idle=auth.idle, limit=limit, after=begin
+        )
+
+    found = await page.of_rows(SessionOut, living, key={"created_at": datetime, "id": str})
     for item in found.items:
         item.current = item.id == principal.session.id
     return found
+
+
+@_auth.delete("/sessions", status_code=204, summary="Log out everywhere", responses=responses(InvalidToken, Forbidden))
+async def end_sessions(request: Request, principal: CurrentPrincipal, auth: AuthService, session: Session) -> Response:
+    """Ends all of one's own sessions, this one too."""
+    await auth.end_sessions(session, principal.user.id)
+    return _forgetting_cookie(request)
 
 
 @_auth.delete(
@@ -212,9 +230,26 @@ async def end_session(
     response_class=Response,
     responses=responses(ValidationFailed, RateLimited),
 )
-async def forgot_password(sent: ForgotPassword, auth: AuthService, session: Session) -> None:
-    """The answer is the same whether the address has an account or not."""
-    await auth.forgot_password(session, sent.email)
+async def forgot_password(
+    sent: ForgotPassword,
+    auth: AuthService,
+    session: Session,
+    database: Annotated[Database, Depends(get_database)],
+    background: BackgroundTasks,
+) -> None:
+    """The answer is the same whether the address has an account or not, and takes the same time."""
+    # A question that costs the same either way, and tells of an outage; what differs comes after the answer.
+    if await auth.store(session).user_by_email(sent.email) is not None:
+        background.add_task(_send_reset, auth, database, sent.email)
+
+
+async def _send_reset(auth: Auth[Any], database: Database, email: str) -> None:
+    try:
+        async with database.session() as session:
+            await auth.forgot_password(session, email)
+    except Exception as error:
+        # Nobody hears of it but the log: the answer has been sent.
+        logger.exception("reset_not_sent", error=type(error).__name__)
 
 
 @_auth.post(
@@ -226,9 +261,6 @@ async def forgot_password(sent: ForgotPassword, auth: AuthService, session: Sess
 async def reset_password(sent: ResetPassword, auth: AuthService, session: Session) -> None:
     """Every session of the user ends."""
     await auth.reset_password(session, sent.token, sent.password)
-
-
-_tickets = APIRouter(prefix="/auth", tags=["auth"], route_class=StrictJSONRoute)
 
 
 @_tickets.post(
@@ -255,13 +287,32 @@ def _set_cookie(request: Request, response: Response, value: str, *, max_age: in
     )
 
 
-def auth_router(*, ws_tickets: bool = True) -> APIRouter:
+def _forgetting_cookie(request: Request) -> Response:
+    response = Response(status_code=204)
+    if session_cookies(request):
+        _set_cookie(request, response, "", max_age=0)
+    return response
+
+
+def auth_router(*, registration: type[Registration] | None = Register, ws_tickets: bool = True) -> APIRouter:
     """The routes under `/auth`.
 
     Args:
+        registration: What a registration takes. A subclass of `Registration` adds members, each of which is a column of
+            your user's model; `None` leaves the route out, where accounts are made by invitation.
         ws_tickets: Whether that of `ws_ticket_router` is one of them; of no use to a service without WebSockets.
     """
-    router = APIRouter()
+    router = APIRouter(prefix="/auth", tags=["auth"], route_class=StrictJSONRoute)
+    if registration is not None:
+        router.add_api_route(
+            "/register",
+            _register_route(registration),
+            methods=["POST"],
+            status_code=202,
+            summary="Make an account",
+            response_class=Response,
+            responses=responses(ValidationFailed, RateLimited, ServiceUnavailable),
+        )
     router.include_router(_auth)
     if ws_tickets:
         router.include_router(_tickets)
@@ -270,7 +321,23 @@ def auth_router(*, ws_tickets: bool = True) -> APIRouter:
 
 def ws_ticket_router() -> APIRouter:
     """`POST /auth/ws-ticket`."""
-    return _tickets
+    router = APIRouter(prefix="/auth", tags=["auth"])
+    router.include_router(_tickets)
+    return router
+
+
+def _register_route(registration: type[Registration]) -> Any:
+    async def register(
+        new: registration,  # type: ignore[valid-type] # a class that is known when the router is made
+        auth: AuthService,
+        session: Session,
+    ) -> None:
+        """The answer is the same for a new and for a known address; a mail tells the difference to its owner."""
+        sent: Registration = new
+        columns = {name: getattr(sent, name) for name in sent.model_fields_set - {"email", "password"}}
+        await auth.register(session, email=sent.email, password=sent.password, **columns)
+
+    return register
 
 
 def api_keys_router(*, guard: Any) -> APIRouter:
@@ -298,7 +365,11 @@ def api_keys_router(*, guard: Any) -> APIRouter:
     async def list_api_keys(auth: AuthService, session: Session, page: PageParams) -> Page[ApiKeyOut]:
         """Those that are not revoked, newest first."""
         store = auth.store(session)
-        return await page.of(ApiKeyOut, session, store.api_keys(), order_by=store.api_key_order)
+
+        async def living(after: tuple[Any, ...] | None, limit: int) -> Sequence[Any]:
+            return await store.living_api_keys(limit=limit, before=after[0] if after else None)
+
+        return await page.of_rows(ApiKeyOut, living, key={"id": int})
 
     @router.delete("/{key_id}", status_code=204, summary="Revoke an API key", responses=responses(NotFound))
     async def revoke_api_key(

@@ -27,6 +27,7 @@ __all__ = [
     "Password",
     "RefreshTokenIn",
     "Register",
+    "Registration",
     "ResetPassword",
     "SessionOut",
     "TokenIn",
@@ -61,7 +62,14 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Register(_Request):
+class Registration(_Request):
+    """What every registration has; subclass it for more."""
+
+    email: EmailAddress
+    password: Password
+
+
+class Register(Registration):
     """A new account."""
 
     model_config = ConfigDict(
@@ -70,8 +78,6 @@ class Register(_Request):
         },
     )
 
-    email: EmailAddress
-    password: Password
     name: Name | None = None
 
 

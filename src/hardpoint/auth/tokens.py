@@ -6,14 +6,16 @@ import secrets
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 import jwt
 
 from hardpoint.auth.keys import KeySet
+from hardpoint.auth.protocols import UserId
 from hardpoint.clock import Clock, wall_clock
 from hardpoint.errors import InvalidToken
 
-__all__ = ["AccessClaims", "AccessTokens"]
+__all__ = ["AccessClaims", "AccessTokens", "parse_user_id"]
 
 _TYP: Final = "at+jwt"
 _MAX_TOKEN_LENGTH: Final = 8_192
@@ -21,7 +23,8 @@ _SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}")
 _REQUIRED: Final = ["iss", "aud", "sub", "exp", "iat", "jti", "sid"]
 # What is no plain text could not even be looked up.
 _SESSION: Final = re.compile(r"[!-~]{1,64}")
-_SUBJECT: Final = re.compile(r"[1-9][0-9]{0,18}")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_LEEWAY_SECONDS: Final = 60
 _MAX_ID: Final = 2**63 - 1
 
@@ -37,7 +40,7 @@ class AccessClaims:
         expires_at: Seconds since the epoch.
     """
 
-    user_id: int
+    user_id: UserId
     session_id: str
     token_id: str
     expires_at: int
@@ -74,7 +77,7 @@ class AccessTokens:
         self._leeway_seconds = leeway_seconds
         self._clock = clock
 
-    def issue(self, *, user_id: int, session_id: str) -> str:
+    def issue(self, *, user_id: UserId, session_id: str) -> str:
         """A signed access token for the user in the session."""
         now = int(self._clock())
         key = self.keys.active
@@ -128,10 +131,8 @@ class AccessTokens:
         if claims["aud"] != self._audience:
             raise InvalidToken
         subject, session_id, token_id = claims["sub"], claims["sid"], claims["jti"]
-        if not isinstance(token_id, str) or not _SESSION.fullmatch(session_id) or not _SUBJECT.fullmatch(subject):
-            raise InvalidToken
-        user_id = int(subject)
-        if user_id > _MAX_ID:
+        user_id = parse_user_id(subject)
+        if user_id is None or not isinstance(token_id, str) or not _SESSION.fullmatch(session_id):
             raise InvalidToken
         return AccessClaims(user_id=user_id, session_id=session_id, token_id=token_id, expires_at=claims["exp"])
 
@@ -147,6 +148,14 @@ class AccessTokens:
             or expires - issued > self.ttl_seconds
         ):
             raise InvalidToken
+
+
+def parse_user_id(text: str) -> UserId | None:
+    """The id that is written in exactly this way, or `None`: no other spelling of an id is one."""
+    if _NUMBER.fullmatch(text):
+        number = int(text)
+        return number if number <= _MAX_ID else None
+    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def _refuse_repetitions(part: str) -> None:

@@ -12,9 +12,10 @@ would repeat or skip rows whenever one is added or removed before it, and cost m
 import hmac
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
+from operator import attrgetter
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args
 from uuid import UUID
 
@@ -152,19 +153,63 @@ class PageRequest:
         if self.cursor is not None:
             statement = statement.where(_after(keys, self._values(listing, keys)))
         rows = (await session.scalars(statement.order_by(*order_by).limit(self.limit + 1))).all()
+        return self._page(model, rows, listing, [key.value_of for key in keys])
+
+    async def of_rows(
+        self,
+        model: type[Out],
+        fetch: Callable[[tuple[Any, ...] | None, int], Awaitable[Sequence[Any]]],
+        *,
+        key: Mapping[str, type],
+    ) -> Page[Out]:
+        """The page of rows that come from anywhere, as `model`, read from their attributes.
+
+        Args:
+            model: A Pydantic model with `from_attributes`.
+            fetch: Gives the first rows, in order, after the row with these values of `key`, or from the beginning for
+                `None`; and no more than the number that it is given.
+            key: What the rows are ordered by: names of attributes, together unique, and their types.
+
+        Raises:
+            ValidationFailed: The cursor is not one of this listing.
+        """
+        parsers = [_parser(kind) for kind in key.values()]
+        listing = f"{self._scope} {','.join(key)}"
+        after = None if self.cursor is None else tuple(self._read(listing, parsers))
+        rows = await fetch(after, self.limit + 1)
+        return self._page(model, rows, listing, [attrgetter(name) for name in key])
+
+    def _page(
+        self, model: type[Out], rows: Sequence[Any], listing: str, values: Sequence[Callable[[Any], Any]]
+    ) -> Page[Out]:
         items, more = rows[: self.limit], len(rows) > self.limit
-        next_cursor = self._signer.sign(listing, [key.value_of(items[-1]) for key in keys]) if more else None
+        next_cursor = self._signer.sign(listing, [value(items[-1]) for value in values]) if more else None
         return Page[model](  # type: ignore[valid-type] # Pydantic makes the concrete class at run time.
             items=[model.model_validate(item, from_attributes=True) for item in items],
             next_cursor=next_cursor,
         )
 
     def _values(self, listing: str, keys: Sequence["_Key"]) -> list[Any]:
+        return self._read(listing, [key.parse for key in keys])
+
+    def _read(self, listing: str, parsers: Sequence[Callable[[Any], Any]]) -> list[Any]:
         values = self._signer.read(listing, self.cursor or "")
         try:
-            return [key.parse(value) for key, value in zip(keys, values, strict=True)]
+            return [parse(value) for parse, value in zip(parsers, values, strict=True)]
         except (ValidationError, ValueError):
             raise _broken_cursor() from None
+
+
+def _parser(kind: type) -> Callable[[Any], Any]:
+    validate: Callable[[Any], Any] = TypeAdapter(kind).validate_python
+
+    def parse(value: Any) -> Any:
+        parsed = validate(value)
+        if isinstance(parsed, int) and abs(parsed) > _MAX_INT:
+            raise ValueError("beyond the database's integers")
+        return parsed
+
+    return parse
 
 
 class _Key:
@@ -179,16 +224,10 @@ class _Key:
         self.is_unique = bool(self.attribute.primary_key or self.attribute.unique)
         if self.attribute.type.python_type is object:
             raise ValueError(f"{expression} cannot order a page: its type does not say what it is in Python")
-        self._adapter: TypeAdapter[Any] = TypeAdapter(self.attribute.type.python_type)
+        self.parse = _parser(self.attribute.type.python_type)
 
     def value_of(self, row: Any) -> Any:
         return getattr(row, self.attribute.key)
-
-    def parse(self, value: Any) -> Any:
-        parsed = self._adapter.validate_python(value)
-        if isinstance(parsed, int) and abs(parsed) > _MAX_INT:
-            raise ValueError("beyond the database's integers")
-        return parsed
 
     def beyond(self, value: Any) -> ColumnElement[bool]:
         result: ColumnElement[bool] = self.attribute < value if self.descending else self.attribute > value

@@ -79,7 +79,8 @@ class Unauthorized(ApiError):
     status = HTTPStatus.UNAUTHORIZED
     default_code = "INVALID_TOKEN"
     default_detail = "Not authenticated"
-    default_challenge: ClassVar[str] = "Bearer"
+    # A scheme without a parameter is no challenge (RFC 6750, section 3).
+    default_challenge: ClassVar[str] = 'Bearer realm="api"'
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class InvalidToken(Unauthorized):
     """A bearer token was sent and does not hold (RFC 6750, section 3.1)."""
 
     default_detail = "The access token is invalid, expired or revoked"
-    default_challenge = 'Bearer error="invalid_token"'
+    default_challenge = 'Bearer realm="api", error="invalid_token"'
 
 
 class InvalidCredentials(Unauthorized):
@@ -112,7 +113,7 @@ class TokenReused(Unauthorized):
 
     default_code = "TOKEN_REUSED"
     default_detail = "This refresh token has been used before; the session is over"
-    default_challenge = 'Bearer error="invalid_token"'
+    default_challenge = 'Bearer realm="api", error="invalid_token"'
 
 
 class InvalidApiKey(Unauthorized):
@@ -120,7 +121,7 @@ class InvalidApiKey(Unauthorized):
 
     default_code = "INVALID_API_KEY"
     default_detail = "A valid API key is required"
-    default_challenge = "ApiKey"
+    default_challenge = 'ApiKey realm="api"'
 
 
 class Forbidden(ApiError):

@@ -5,11 +5,21 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends
 from fastapi.dependencies.utils import get_dependant
-from sqlalchemy import inspect
 from starlette.requests import HTTPConnection
 
 from hardpoint import context
-from hardpoint.auth import AccessClaims, Auth, Credentials, Principal, credentials, get_auth, optional_principal
+from hardpoint.auth import (
+    AccessClaims,
+    Auth,
+    Credentials,
+    Principal,
+    UnsavedSession,
+    UserId,
+    credentials,
+    get_auth,
+    optional_principal,
+    parse_user_id,
+)
 from hardpoint.db import Database, Session
 from hardpoint.errors import InvalidToken
 from hardpoint.realtime.identity import Identity
@@ -96,19 +106,19 @@ class SessionAuthenticator:
 
     def overrides(self, identity: Identity) -> Mapping[Callable[..., Any], Callable[..., Any]]:
         """A guard's `current_user` is the socket's, as the database has them now."""
-        user_id, session_id = identity.user_id, identity.session_id
-        if session_id is None or not isinstance(user_id, int):
+        user_id, session_id = parse_user_id(str(identity.user_id)), identity.session_id
+        if session_id is None or user_id is None:
             return {}
         claims = AccessClaims(user_id, session_id, token_id="", expires_at=identity.expires_at or 0)
 
-        async def principal_of_the_socket(session: Session, auth: AuthOf) -> Principal:
+        async def principal_of_the_socket(session: Session, auth: AuthOf) -> Principal[Any]:
             found = await auth.authenticate(session, claims)
             return Principal(found.user, found.session, identity.expires_at)
 
         return {optional_principal: principal_of_the_socket}
 
 
-async def _by_chain(principal: Annotated[Principal | None, Depends(optional_principal)]) -> Identity | None:
+async def _by_chain(principal: Annotated[Principal[Any] | None, Depends(optional_principal)]) -> Identity | None:
     return None if principal is None else _identity_of(principal)
 
 
@@ -123,11 +133,13 @@ def _ticket_taker(ticket: str) -> Callable[..., Awaitable[Identity]]:
     return by_ticket
 
 
-def _identity_of(principal: Principal) -> Identity:
+def _identity_of(principal: Principal[Any]) -> Identity:
     # A test's user may act in a session that is in no database, which nothing can revoke.
-    is_saved = inspect(principal.session, raiseerr=False) is not None
-    session_id = principal.session.id if is_saved else None
-    return Identity(principal.user.id, session_id, principal.expires_at, principal.user.role)
+    session_id = None if isinstance(principal.session, UnsavedSession) else principal.session.id
+    user_id: UserId = principal.user.id
+    return Identity(
+        user_id if isinstance(user_id, int) else str(user_id), session_id, principal.expires_at, principal.user.role
+    )
 
 
 async def _call(

@@ -46,6 +46,7 @@ from hardpoint.service.users.models import AUTH_MODELS, User
 __all__ = ["make_auth", "make_lifespan", "make_stack"]
 
 _REQUEST_SECONDS: Final = 30
+_LIFETIME_SECONDS: Final = 90 * 86_400
 _MAIL_SECONDS: Final = {"development": 0.5, "test": 0.1, "production": 0.5}
 _HOUSEKEEPING_SECONDS: Final = 3_600
 _DRAIN_SECONDS: Final = {"development": 0.5, "test": 0.5, "production": 5.0}
@@ -95,6 +96,7 @@ def make_auth(settings: Settings, limiter: Limiter, cache: PrincipalCache | None
         limiter=None if rate == "off" else FailureLimiter(limiter, Rate.parse(rate)),
         require_verified_email=settings.email_verification == "required",
         idle_seconds=settings.refresh_token_ttl,
+        lifetime_seconds=max(_LIFETIME_SECONDS, settings.refresh_token_ttl),
         cache=cache,
     )
 

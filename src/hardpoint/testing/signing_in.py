@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI
 
-from hardpoint.auth import Auth, AuthSessionMixin, Principal, UserMixin, optional_principal
+from hardpoint.auth import Auth, AuthUser, Principal, UnsavedSession, optional_principal
 from hardpoint.auth.refresh import new_session_id, new_session_secret
 from hardpoint.db import Database
 
@@ -15,7 +14,7 @@ __all__ = ["bearer", "signed_in"]
 
 
 @contextmanager
-def signed_in(app: FastAPI, user: UserMixin | None) -> Iterator[None]:
+def signed_in(app: FastAPI, user: AuthUser | None) -> Iterator[None]:
     """Every request and WebSocket of `app` is by `user`, whatever it brings; by nobody for `None`.
 
     Replaces `optional_principal`, the link that everything else stands on, so roles and ownership are checked as ever,
@@ -25,9 +24,9 @@ def signed_in(app: FastAPI, user: UserMixin | None) -> Iterator[None]:
         app: The application. One that is mounted in another is overridden by itself.
         user: Any user, saved or not, such as `User(id=1, role="admin", ...)`.
     """
-    principal = None if user is None else Principal(user, _session_of(user))
+    principal = None if user is None else Principal(user, UnsavedSession(user_id=user.id))
 
-    async def act_as_user() -> Principal | None:
+    async def act_as_user() -> Principal[AuthUser] | None:
         return principal
 
     before = app.dependency_overrides.get(optional_principal)
@@ -41,19 +40,7 @@ def signed_in(app: FastAPI, user: UserMixin | None) -> Iterator[None]:
             app.dependency_overrides[optional_principal] = before
 
 
-class _UnsavedSession(AuthSessionMixin):
-    """A session that is in no database."""
-
-
-def _session_of(user: UserMixin) -> AuthSessionMixin:
-    session = _UnsavedSession()
-    values: dict[str, Any] = {"id": new_session_id(), "user_id": user.id, "created_at": datetime.now(UTC)}
-    for name, value in values.items():
-        setattr(session, name, value)
-    return session
-
-
-async def bearer(auth: Auth[Any], database: Database, user: UserMixin) -> dict[str, str]:
+async def bearer(auth: Auth[Any], database: Database, user: AuthUser) -> dict[str, str]:
     """The `Authorization` header of a real session of a saved user, as a login would give, without the password."""
     async with database.session() as session:
         now = auth.now()
