@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 
 from support.job_worker import once, plain, registry
 from support.jobs import Bench, Started
+from support.network import Network
 
 # The whole of it, fifty kills, takes minutes: HARDPOINT_KILLS=50 make test ARGS=tests/jobs/test_kills.py
 KILLS = int(os.environ.get("HARDPOINT_KILLS", "6"))
@@ -28,8 +29,8 @@ WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE da
 class Workers:
     """Processes that run jobs; a killed one is replaced."""
 
-    def __init__(self, url: str, folder: Path, count: int) -> None:
-        self._command = [sys.executable, "-m", "support.job_worker", url]
+    def __init__(self, url: str, folder: Path, count: int, *options: str) -> None:
+        self._command = [sys.executable, "-m", "support.job_worker", url, *options]
         self._log = (folder / "workers.log").open("w")
         self.processes = [self._start() for _ in range(count)]
 
@@ -103,4 +104,27 @@ async def test_a_worker_that_loses_its_lock_ends(bench: Bench, database_url: str
         await session.execute(text(END_LOCK_HOLDERS))
     await asyncio.to_thread(process.wait, 60)
     workers.stop()
+    assert process.returncode == 1
+    assert "worker_lost" in (bench.folder / "workers.log").read_text()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_worker_that_hears_nothing_of_the_database_ends_whatever_waits_for_it(bench: Bench) -> None:
+    url = make_url(bench.url)
+    with Network.started() as network:
+        link = network.link("worker>postgres", Path(str(url.query["host"])) / ".s.PGSQL.5432")
+        by_link = url.set(host="127.0.0.1", port=link.port, query={}).render_as_string(hide_password=False)
+        # Lost after a second, and ended by force as soon as may be: its threads wait for the database for ever.
+        workers = Workers(by_link, bench.folder, 1, "1")
+        (process,) = workers.processes
+        async with bench.jobs(registry) as jobs:
+            job_id = await jobs.enqueue(plain, number=1)
+            async with asyncio.timeout(60):
+                while (await jobs.info(job_id)).status != "succeeded":
+                    await asyncio.sleep(0.05)
+        link.hold()
+        await asyncio.to_thread(process.wait, 60)
+        link.heal(reset=True)
+    workers.stop()
+    assert process.returncode == 1
     assert "worker_lost" in (bench.folder / "workers.log").read_text()

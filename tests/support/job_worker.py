@@ -5,9 +5,8 @@ import signal
 import sys
 
 from hardpoint.db import Session, open_database
-from hardpoint.jobs import JobQueue, JobRegistry, JobRun
+from hardpoint.jobs import JobQueue, JobRegistry, JobRun, worker
 from hardpoint.jobs.durable import open_durable_jobs
-from hardpoint.jobs.worker import open_worker
 from support.jobs import Done, Started
 
 registry = JobRegistry(JobQueue("many", concurrency=20))
@@ -27,16 +26,20 @@ async def once(number: int, session: Session) -> None:
     session.add(Done(number=number))
 
 
-async def main(url: str) -> None:
+async def main(url: str, silence_seconds: float = 15.0) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with (
         open_database(url) as database,
         open_durable_jobs(registry, database, url) as jobs,
-        open_worker(jobs, state={"database": database}, poll_seconds=0.1),
+        worker.open_worker(jobs, state={"database": database}, poll_seconds=0.1, silence_seconds=silence_seconds),
     ):
         await stop.wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    address, *silence = sys.argv[1:]
+    if silence:
+        # What ends it by force does so at once, for a test that cannot wait.
+        worker._END_SECONDS = -19.0
+    asyncio.run(main(address, *map(float, silence)))

@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -28,11 +29,12 @@ from hardpoint.log import get_logger
 from hardpoint.resolving import Overrides
 from hardpoint.tracing import continued
 
-__all__ = ["JobChange", "open_worker"]
+__all__ = ["JobChange", "WorkerLost", "open_worker"]
 
 logger = get_logger("hardpoint.jobs")
 
 _WATCH_SECONDS: Final = 2.0
+_END_SECONDS: Final = 25.0
 _TELL_SECONDS: Final = 5.0
 _EMBEDDED: Final = "embedded"
 
@@ -60,6 +62,10 @@ class JobChange:
 
 
 OnChange = Callable[[JobChange], Awaitable[None]]
+
+
+class WorkerLost(Exception):
+    """The worker has lost its lock, and ends."""
 
 
 class _Runner:
@@ -163,13 +169,15 @@ async def open_worker(
     poll_seconds: float = 0.5,
     drain_seconds: float = 20.0,
     on_change: OnChange | None = None,
+    silence_seconds: float = 15.0,
 ) -> AsyncIterator[None]:
     """Run the jobs of `jobs` in this process meanwhile; at the end those that run are waited for.
 
     On PostgreSQL any number of workers run at once. Each holds an advisory lock, which the server takes from it when it
     dies; another one sees that within two seconds and takes over what it had begun. A worker that loses its lock
-    without dying ends its process, because others may be doing its jobs already. On SQLite one worker runs at a time:
-    whoever holds the lock on a file beside the database's; the others wait for it.
+    without dying, or hears nothing of the database for too long, ends its process, because others may be doing its jobs
+    already: by SIGTERM, and by force when that has not ended it 25 seconds after `drain_seconds`. On SQLite one worker
+    runs at a time: whoever holds the lock on a file beside the database's; the others wait for it.
 
     Args:
         jobs: The jobs.
@@ -178,6 +186,10 @@ async def open_worker(
         drain_seconds: How long to wait for running ones at the end, before they are left to another worker.
         on_change: Called with each `JobChange`, at least once, and waited for five seconds at most; what it raises is
             logged. A client that is told of the end may be some milliseconds ahead of `DurableJobs.info`.
+        silence_seconds: PostgreSQL: after which a database that does not answer counts as lost.
+
+    Raises:
+        WorkerLost: At the end, when the lock was lost, so that the process does not end as if all were well.
     """
     runner = _Runner(jobs, state, on_change)
     if jobs.database.engine.dialect.name == "sqlite":
@@ -186,6 +198,7 @@ async def open_worker(
         return
     executor_id = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
     engine = create_async_engine(jobs.database.engine.url, poolclass=NullPool)
+    watch = _Watch(jobs, executor_id, silence_seconds=silence_seconds, end_seconds=drain_seconds + _END_SECONDS)
     async with engine.connect() as connection:
         await _hold_lock(connection, executor_id)
         async with (
@@ -197,11 +210,13 @@ async def open_worker(
                 poll_seconds=poll_seconds,
                 drain_seconds=drain_seconds,
             ),
-            running(_watch(jobs, connection, executor_id)),
+            running(watch.run(connection)),
         ):
             logger.info("worker_started", worker=executor_id)
             yield
     await engine.dispose()
+    if watch.is_lost:
+        raise WorkerLost("The worker has lost its lock in the database")
 
 
 def _schedules(jobs: DurableJobs) -> dict[str, tuple[str, str]]:
@@ -241,22 +256,46 @@ async def _hold_lock(connection: AsyncConnection, executor_id: str) -> None:
     await connection.commit()
 
 
-async def _watch(jobs: DurableJobs, connection: AsyncConnection, executor_id: str) -> None:
-    try:
-        while is_wanted():
-            for other in await jobs.engine.busy_executors() - {executor_id}:
-                key = {"key": _lock_key(other)}
-                if (await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key)).scalar():
-                    logger.warning("worker_taken_over", worker=other, by=executor_id)
-                    await jobs.engine.take_over(other)
-                    await connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
-            await connection.execute(text("SELECT 1"))
-            await connection.commit()
-            await asyncio.sleep(_WATCH_SECONDS)
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        logger.exception("worker_lost", worker=executor_id)
+class _Watch:
+    """Looks after this worker's lock, and for workers that have lost theirs."""
+
+    def __init__(self, jobs: DurableJobs, executor_id: str, *, silence_seconds: float, end_seconds: float) -> None:
+        self._jobs = jobs
+        self._executor_id = executor_id
+        self._silence_seconds = silence_seconds
+        self._end_seconds = end_seconds
+        self.is_lost = False
+
+    async def run(self, connection: AsyncConnection) -> None:
+        """Until cancelled, or until the lock is lost."""
+        try:
+            while is_wanted():
+                # Packets that nobody answers are sent again for a quarter of an hour before the system gives up.
+                async with asyncio.timeout(self._silence_seconds):
+                    await self._look(connection)
+                await asyncio.sleep(_WATCH_SECONDS)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("worker_lost", worker=self._executor_id)
+            self.is_lost = True
+            self._end_this_process()
+
+    async def _look(self, connection: AsyncConnection) -> None:
+        for other in await self._jobs.engine.busy_executors() - {self._executor_id}:
+            key = {"key": _lock_key(other)}
+            if (await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), key)).scalar():
+                logger.warning("worker_taken_over", worker=other, by=self._executor_id)
+                await self._jobs.engine.take_over(other)
+                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+        await connection.execute(text("SELECT 1"))
+        await connection.commit()
+
+    def _end_this_process(self) -> None:
+        # A thread that waits for the database outlives every other time-out, and the interpreter waits for it.
+        by_force = threading.Timer(self._end_seconds, os._exit, (1,))
+        by_force.daemon = True
+        by_force.start()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
