@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic_settings import SettingsConfigDict
-
 import hardpoint.settings
+from pydantic_settings import SettingsConfigDict
 
 __all__ = ["Settings", "load_settings"]
 
