@@ -47,6 +47,8 @@ PARTS = {
     "hardpoint.service": ["serve"],
     "hardpoint.cli": [],
     "hardpoint.cli.group": ["serve"],
+    "hardpoint.cli.new": ["serve"],
+    "hardpoint.new.project": ["new"],
 }
 
 # Refuses every top-level module that is not in the list, and says which.

@@ -34,7 +34,8 @@ FLOORS: dict[str, int] = {
     "realtime": 3,
     "testing": 3,
     "service": 4,
-    "cli": 5,
+    "new": 5,
+    "cli": 6,
 }
 # On the ground floor everything may use everything, without a circle, which the interpreter would refuse.
 NEIGHBOURS: dict[str, set[str]] = {

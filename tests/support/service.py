@@ -20,13 +20,14 @@ import httpx2
 from support.ports import free_port
 
 PASSWORD = "correct horse battery staple"
+PREFIX = "HARDPOINT_"
 _numbers = count(1)
 
 
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment without any setting of the service, plus `settings`."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("HARDPOINT_")}
-    return {**clean, **{f"HARDPOINT_{name.upper()}": value for name, value in settings.items()}}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return {**clean, **{f"{PREFIX}{name.upper()}": value for name, value in settings.items()}}
 
 
 def run_cli(*arguments: str, cwd: Path, stdin: str = "", **settings: str) -> "subprocess.CompletedProcess[str]":

@@ -15,6 +15,7 @@ __all__ = ["fail", "hardpoint_group", "service_group"]
 
 # What only hardpoint itself has, and what every service may have; by name, as the help lists them.
 _OWN: Final = {
+    "new": "A project of one's own, made of the reference service",
     "skill": "What a coding agent should know, put where it looks",
 }
 _SERVICE: Final = {

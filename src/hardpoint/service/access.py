@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from fastapi import Depends
-
 from hardpoint.auth import Roles, current_user, optional_user
+
 from hardpoint.service.users.models import User
 
 __all__ = ["CurrentUser", "OptionalUser", "require_role", "roles"]

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hardpoint.db import create_engine
-from hardpoint.db.migrations import Migrations, OtherTables
+from hardpoint.db.migrations import (
+    Migrations,
+    OtherTables,  # new: jobs
+)
 from hardpoint.jobs.durable import is_migrated, migrate  # new: jobs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -28,12 +31,7 @@ def pool_options(settings: Settings) -> dict[str, Any]:
 
 @asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """The database's engine, for a command.
-
-    Raises:
-        SettingsError: The data folder cannot be made.
-        ServiceUnavailable: The folder of a SQLite file does not exist.
-    """
+    """The database's engine, for a command."""
     prepare_folder(settings)  # new: sqlite
     engine = create_engine(settings.resolved_database_url, **pool_options(settings))
     try:

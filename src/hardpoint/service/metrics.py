@@ -29,4 +29,5 @@ def make_metrics(settings: Settings, state: Mapping[str, Any]) -> Metrics:
 async def _mails(database: Database) -> list[Metric]:
     async with database.session() as session:
         waiting = await session.scalar(select(func.count()).select_from(QueuedMail)) or 0
-    return [GaugeMetricFamily("hardpoint_mails_waiting", "Mails that are not yet handed over", value=waiting)]
+    told = "Mails that are not yet handed over"
+    return [GaugeMetricFamily("hardpoint_mails_waiting", told, value=waiting)]

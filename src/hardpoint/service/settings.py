@@ -10,7 +10,7 @@ __all__ = ["Settings", "load_settings"]
 
 
 class Settings(hardpoint.settings.Settings):
-    """A field's variable is its name in capitals after `HARDPOINT_`; what is not here is in `hardpoint.settings`."""
+    """What `hardpoint.settings` has and the service adds; a variable is a field's name in capitals after the prefix."""
 
     model_config = SettingsConfigDict(env_prefix="HARDPOINT_")
 

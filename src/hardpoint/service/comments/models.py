@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
+from hardpoint.db import BigId, UTCDateTime
 from sqlalchemy import ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hardpoint.db import BigId, UTCDateTime
 from hardpoint.service.base import Base
 
 __all__ = ["Comment"]

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from hardpoint.clock import Clock, utc_datetime, wall_clock
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hardpoint.clock import Clock, utc_datetime, wall_clock
 from hardpoint.service.comments.models import Comment
 from hardpoint.service.comments.schemas import NewComment
 from hardpoint.service.posts.models import Post

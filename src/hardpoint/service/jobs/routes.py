@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-
 from hardpoint.errors import InvalidToken, NotFound, ValidationFailed, responses
 from hardpoint.jobs.durable import Durable
 from hardpoint.routing import StrictJSONRoute
+
 from hardpoint.service.access import CurrentUser
 from hardpoint.service.jobs.schemas import JobOut
 

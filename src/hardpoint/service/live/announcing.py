@@ -17,8 +17,8 @@ from hardpoint.errors import ServiceUnavailable
 from hardpoint.jobs import AfterResponse, after_response
 from hardpoint.jobs.durable import Durable  # new: jobs
 from hardpoint.realtime import Realtime
-from pydantic import BaseModel
 
+from hardpoint.service.base import Resource
 from hardpoint.service.jobs.registry import jobs  # new: jobs
 
 __all__ = [
@@ -43,7 +43,7 @@ async def announce_at_once(channel: str, data: dict[str, Any], key: str, realtim
         await realtime.publish(channel, data, key=key)
 
 
-Announcer = Callable[[str, BaseModel, str], Awaitable[None]]
+Announcer = Callable[[str, Resource, str], Awaitable[None]]
 
 
 async def announcer(
@@ -53,7 +53,7 @@ async def announcer(
 ) -> Announcer:
     """`await announce(channel, data, key)`: send data to a channel when this request's transaction is committed."""
 
-    async def announce_when_committed(channel: str, data: BaseModel, key: str) -> None:
+    async def announce_when_committed(channel: str, data: Resource, key: str) -> None:
         sent = data.model_dump(mode="json")
         # new: if jobs
         await durable.enqueue(announce, session=session, idempotency_key=key, channel=channel, data=sent, key=key)

@@ -1,6 +1,7 @@
 """The channels, and who may receive them."""
 
 from hardpoint.realtime import Channels
+
 from hardpoint.service.access import CurrentUser
 from hardpoint.service.comments.schemas import CommentOut
 from hardpoint.service.posts.dependencies import VisiblePost

@@ -5,6 +5,7 @@ from typing import Final
 
 from hardpoint.jobs.worker import JobChange
 from hardpoint.realtime import Hub
+
 from hardpoint.service.live.announcing import announce
 
 __all__ = ["tells_owner"]

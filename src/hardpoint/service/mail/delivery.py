@@ -3,12 +3,12 @@
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import delete, select, update
-
 from hardpoint.clock import Clock, utc_datetime, wall_clock
 from hardpoint.db import Database
 from hardpoint.log import get_logger
 from hardpoint.mail import Mail, Mailer, MailRefused, MailUnavailable
+from sqlalchemy import delete, select, update
+
 from hardpoint.service.mail.models import QueuedMail
 
 __all__ = ["deliver_due"]

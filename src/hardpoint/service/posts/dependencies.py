@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from fastapi import Depends
-
 from hardpoint.auth import require_owner
 from hardpoint.db import Session
+
 from hardpoint.service.access import OptionalUser
 from hardpoint.service.base import Id
 from hardpoint.service.posts.models import Post

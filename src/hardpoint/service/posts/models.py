@@ -3,10 +3,10 @@
 from datetime import datetime
 from enum import StrEnum
 
+from hardpoint.db import BigId, UTCDateTime
 from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hardpoint.db import BigId, UTCDateTime
 from hardpoint.service.base import Base
 
 __all__ = ["Post", "PostStatus"]

@@ -32,7 +32,7 @@ class AuthSession(AuthSessionMixin, Base):
 
 
 class OneTimeToken(OneTimeTokenMixin, Base):
-    """A token of a mail, or a WebSocket ticket."""
+    """A token that is good once, such as that of a mail."""
 
     __tablename__ = "one_time_tokens"
 

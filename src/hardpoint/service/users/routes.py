@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-
 from hardpoint.auth import Auth, Client, Principal, client, current_principal, get_auth
 from hardpoint.db import Page, PageParams, Session
 from hardpoint.errors import Conflict, Forbidden, InvalidToken, NotFound, RateLimited, ValidationFailed, responses
 from hardpoint.routing import StrictJSONRoute
+
 from hardpoint.service.access import CurrentUser, require_role
 from hardpoint.service.base import Id
 from hardpoint.service.users.models import User

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
-
 from hardpoint.auth import EmailAddress, Password
 from hardpoint.errors import FieldError, ValidationFailed
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
 from hardpoint.service.base import Line, Request, Resource, Timestamp
 
 __all__ = ["NewAccount", "OwnChanges", "Role", "UserChanges", "UserOut"]

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from hardpoint.auth import Auth, Client
 from hardpoint.db import transaction_lock
 from hardpoint.errors import Conflict, NotFound
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from hardpoint.service.users.models import User
 from hardpoint.service.users.schemas import OwnChanges, UserChanges
 
