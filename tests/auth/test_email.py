@@ -27,6 +27,12 @@ addresses = TypeAdapter(EmailAddress)
         ("office@example.com", "o\ufb03ce@example.com"),
         ("k@example.com", "\u212a@example.com"),
         ("ann2@example.com", "ann\u00b2@example.com"),
+        ("ann@b\u00fccher.example", "ann@xn--bcher-kva.example"),
+        ("ann@b\u00fccher.example", "ann@XN--BCHER-KVA.Example"),
+        ("ann@b\u00fccher.example", "ann@bu\u0308cher.example"),
+        ("ann@b\u00fccher.example", "ANN@B\u00dcCHER.EXAMPLE"),
+        ("ann@stra\u00dfe.example", "ann@xn--strae-oqa.example"),
+        ("ann@example.com", "ann@\uff45xample\u3002com"),
     ],
 )
 def test_two_spellings_are_one_identity(one: str, other: str) -> None:
@@ -44,19 +50,39 @@ def test_two_spellings_are_one_identity(one: str, other: str) -> None:
         ("i@example.com", "\u0131@example.com"),
         # Cyrillic; nothing decides by looks.
         ("ann@example.com", "\u0430nn@example.com"),
+        # Two domains, which two people may own.
+        ("ann@strasse.example", "ann@stra\u00dfe.example"),
+        ("ann@example.com", "ann@\u0435xample.com"),
+        ("ann@i.example", "ann@\u0131.example"),
     ],
 )
 def test_two_addresses_stay_two_identities(one: str, other: str) -> None:
     assert email_key(one) != email_key(other)
 
 
-@given(st.text())
+texts = st.one_of(st.text(), st.builds(lambda local, domain: f"{local}@{domain}", st.text(), st.text()))
+
+
+@given(texts)
 def test_a_key_is_its_own_key(text: str) -> None:
     """Otherwise an account could be found by its address and not by its key."""
     assert email_key(email_key(text)) == email_key(text)
 
 
-@given(st.text())
+@given(st.text(max_size=40))
+def test_an_accepted_address_and_what_was_typed_are_one_account(text: str) -> None:
+    """A login has what was typed, a registration what a library made of it."""
+    for typed in (f"{text}@example.com", f"ann@{text}.example"):
+        try:
+            accepted = addresses.validate_python(typed)
+        except ValidationError:
+            continue
+        # A registration forgives spaces around it and a name before it.
+        if typed == typed.strip() and "<" not in typed:
+            assert email_key(accepted) == email_key(typed)
+
+
+@given(texts)
 def test_a_key_does_not_depend_on_composition(text: str) -> None:
     forms = {email_key(unicodedata.normalize(form, text)) for form in ("NFC", "NFD", "NFKC", "NFKD")}
     assert forms == {email_key(text)}
@@ -119,6 +145,12 @@ def test_an_address_is_accepted_with_its_local_part_as_written(address: str) -> 
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValidationError):
         addresses.validate_python(address)
+
+
+def test_an_address_whose_key_would_be_too_long_for_its_column_is_refused() -> None:
+    assert len(email_key(addresses.validate_python("\ufdfa" * 17 + "@example.com"))) <= 320
+    with pytest.raises(ValidationError):
+        addresses.validate_python("\ufdfa" * 18 + "@example.com")
 
 
 def test_an_address_is_bounded_in_bytes() -> None:

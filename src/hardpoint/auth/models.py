@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import JSON, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
+from hardpoint.auth.email import MAX_KEY_LENGTH
 from hardpoint.db import BigId, UTCDateTime
 
 __all__ = ["ApiKeyMixin", "AuthSessionMixin", "OneTimeTokenMixin", "UUIDUserMixin", "UserMixin"]
@@ -22,7 +23,7 @@ __all__ = ["ApiKeyMixin", "AuthSessionMixin", "OneTimeTokenMixin", "UUIDUserMixi
 
 class _UserColumns:
     email: Mapped[str] = mapped_column(String(254))
-    email_key: Mapped[str] = mapped_column(String(320), unique=True)
+    email_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), unique=True)
     name: Mapped[str | None] = mapped_column(String(200))
     role: Mapped[str] = mapped_column(String(32))
     is_active: Mapped[bool] = mapped_column(default=True)
