@@ -1,27 +1,73 @@
-"""A service for each module of attacks, on SQLite, and what an attacker needs: accounts, raw sockets, its rows."""
+"""A service for each module of attacks, and what an attacker needs: accounts, raw sockets, its rows.
+
+It is on SQLite; a module with `DATABASES = BOTH` attacks one on PostgreSQL as well.
+"""
 
 import json
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 
-from support.service import PASSWORD, Account, Service
+from support.service import PASSWORD, Account, Service, run_cli
 
 ORIGIN = "https://app.example.com"
 SECRET_KEY = "the-secret-of-the-attacked-service-0123456789"
 
 
-@contextmanager
-def rows(service: Service) -> Iterator[sqlite3.Connection]:
+BOTH = ("sqlite", "postgresql")
+
+
+class Rows:
     """The service's own database, to see what became of an attack or to let time pass."""
-    with closing(sqlite3.connect(service.folder / ".hardpoint" / "hardpoint.db", timeout=10)) as connection, connection:
-        yield connection
+
+    def __init__(self, connection: Any, *, mark: str) -> None:
+        self._connection = connection
+        self._mark = mark
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """Run a statement with `?` for each value."""
+        return self._connection.execute(statement.replace("?", self._mark), tuple(values))
+
+    def one(self, statement: str, *values: Any) -> Any:
+        """The first column of the one row that there is."""
+        (value,) = self.execute(statement, values).fetchone()
+        return value
+
+    def move(self, table: str, column: str, key: object, *, seconds: float) -> None:
+        """Let a moment of a row be this much earlier."""
+        value = self.one(f"SELECT {column} FROM {table} WHERE id = ?", key)  # noqa: S608
+        moment = datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value.astimezone(UTC)
+        earlier = (moment - timedelta(seconds=seconds)).replace(tzinfo=None)
+        text = earlier.isoformat(sep=" ", timespec="microseconds")
+        zone = "" if self._mark == "?" else "+00"
+        self.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (text + zone, key))  # noqa: S608
+
+
+@contextmanager
+def rows(service: Service) -> Iterator[Rows]:
+    """One transaction on the service's own database."""
+    url = service.settings.get("database_url")
+    if url is None:
+        path = service.folder / ".hardpoint" / "hardpoint.db"
+        with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+            yield Rows(connection, mark="?")
+    else:
+        with psycopg.connect(url.replace("+asyncpg", "")) as postgres:
+            yield Rows(postgres, mark="%s")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    databases = getattr(metafunc.module, "DATABASES", ())
+    if databases and "service" in metafunc.fixturenames:
+        metafunc.parametrize("service", databases, indirect=True, scope="module")
 
 
 @dataclass(frozen=True)
@@ -70,7 +116,12 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "email_verification": "optional",
         **getattr(request.module, "SETTINGS", {}),
     }
-    with Service.started(tmp_path_factory.mktemp("attacked"), **settings) as running:
+    folder = tmp_path_factory.mktemp("attacked")
+    if getattr(request, "param", "sqlite") == "postgresql":
+        settings["database_url"] = request.getfixturevalue("postgres_server").create_database()
+        done = run_cli("db", "upgrade", cwd=folder, **settings)
+        assert done.returncode == 0, done.stderr
+    with Service.started(folder, **settings) as running:
         yield running
 
 

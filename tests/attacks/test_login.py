@@ -11,9 +11,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from attacks.conftest import SECRET_KEY, rows
+from attacks.conftest import BOTH, SECRET_KEY, rows
 from support.service import PASSWORD, Account, Service, check_envelope
 
+DATABASES = BOTH
 BURST = 20
 # Many more attempts than the burst, and than what flows back while they are made.
 MANY = 60
@@ -45,6 +46,8 @@ def test_every_failed_login_looks_the_same(
     # An account without a password, and hashes that cannot be read.
     for stored in [None, "", "!", "garbage", "$argon2id$v=19$m=19456,t=2,p=1$", "$2b$12$abc", "\x00"]:
         account = new_account()
+        if stored == "\x00" and "database_url" in service.settings:
+            continue  # PostgreSQL's text cannot hold it.
         with rows(service) as database:
             database.execute("UPDATE users SET password_hash = ? WHERE id = ?", (stored, account.id))
         answers.append(log_in(anyone, account.email))

@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from attacks.conftest import SECRET_KEY, rows
+from attacks.conftest import BOTH, SECRET_KEY, rows
 from support.service import PASSWORD, Account, Service, check_envelope
 
+DATABASES = BOTH
 Pair = dict[str, Any]
 
 
@@ -36,22 +36,14 @@ def who_is(client: httpx2.Client, pair: Pair) -> httpx2.Response:
 
 
 def let_the_grace_pass(service: Service, refresh_token: str, seconds: int = 11) -> None:
-    session_id = refresh_token.partition(".")[0]
     with rows(service) as database:
-        (text,) = database.execute("SELECT rotated_at FROM auth_sessions WHERE id = ?", (session_id,)).fetchone()
-        earlier = datetime.fromisoformat(text) - timedelta(seconds=seconds)
-        database.execute(
-            "UPDATE auth_sessions SET rotated_at = ? WHERE id = ?",
-            (earlier.isoformat(sep=" ", timespec="microseconds"), session_id),
-        )
+        database.move("auth_sessions", "rotated_at", refresh_token.partition(".")[0], seconds=seconds)
 
 
 def generation_of(service: Service, refresh_token: str) -> int:
     with rows(service) as database:
-        row = database.execute(
-            "SELECT generation FROM auth_sessions WHERE id = ?", (refresh_token.partition(".")[0],)
-        ).fetchone()
-    return int(row[0])
+        session_id = refresh_token.partition(".")[0]
+        return int(database.one("SELECT generation FROM auth_sessions WHERE id = ?", session_id))
 
 
 def test_a_replay_after_the_grace_ends_the_session_and_only_it(
@@ -159,10 +151,7 @@ def test_a_session_that_was_idle_or_old_for_too_long_is_over(
         account = new_account()
         assert account.client.get("/users/me").status_code == 200
         with rows(service) as database:
-            database.execute(
-                f"UPDATE auth_sessions SET {column} = '2020-01-01 00:00:00.000000' WHERE id = ?",  # noqa: S608
-                (account.refresh_token.partition(".")[0],),
-            )
+            database.move("auth_sessions", column, account.refresh_token.partition(".")[0], seconds=10**8)
         check_envelope(account.client.get("/users/me"), 401, "INVALID_TOKEN")
         check_envelope(refresh(anyone, account.refresh_token), 401, "INVALID_TOKEN")
 
