@@ -35,6 +35,17 @@ def test_pauses_double_up_to_their_bound_with_jitter(attempt: int, jitter: float
     assert plain * (1 - jitter) <= pause <= plain * (1 + jitter) + 1e-9
 
 
+def test_a_part_brings_its_own_queue_once() -> None:
+    registry = JobRegistry()
+    with pytest.raises(ValueError, match="not declared"):
+        registry.job(queue="live")
+    queue = registry.add_queue(JobQueue("live", concurrency=2))
+    assert registry.queues["live"] is queue
+    registry.job(queue="live")
+    with pytest.raises(ValueError, match="already"):
+        registry.add_queue(JobQueue("live"))
+
+
 def test_what_cannot_be_a_job_is_refused_when_it_is_written() -> None:
     registry = JobRegistry(JobQueue("mail"))
 

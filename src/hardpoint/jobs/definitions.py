@@ -163,6 +163,17 @@ class JobRegistry:
     def __iter__(self) -> Iterator[Job[Any]]:
         return iter(self._jobs.values())
 
+    def add_queue(self, queue: JobQueue) -> JobQueue:
+        """One more queue, for a part that brings its own.
+
+        Raises:
+            ValueError: There is a queue with its name.
+        """
+        if queue.name in self.queues:
+            raise ValueError(f"There is a queue with the name {queue.name!r} already")
+        self.queues[queue.name] = queue
+        return queue
+
     def get(self, name: str) -> Job[Any] | None:
         """The job with this name."""
         return self._jobs.get(name)

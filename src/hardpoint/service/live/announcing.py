@@ -13,8 +13,16 @@ from typing import Annotated, Any
 
 from fastapi import Depends
 from hardpoint.db import Session  # new: jobs
-from hardpoint.errors import ServiceUnavailable
-from hardpoint.jobs import AfterResponse, after_response
+from hardpoint.errors import (
+    NotFound,  # new: jobs
+    ServiceUnavailable,
+)
+from hardpoint.jobs import (
+    AfterResponse,
+    GiveUp,  # new: jobs
+    JobQueue,  # new: jobs
+    after_response,
+)
 from hardpoint.jobs.durable import Durable  # new: jobs
 from hardpoint.realtime import Realtime
 
@@ -29,10 +37,18 @@ __all__ = [
 
 
 # new: if jobs
-@jobs.job()
+# Of its own: these wait for as long as the channels are away, and no other job has to wait behind them.
+_queue = jobs.add_queue(JobQueue("live"))
+
+
+# Tried for a day, which is how long the store knows a key.
+@jobs.job(queue=_queue.name, attempts=8_640, backoff_seconds=1, max_backoff_seconds=10)
 async def announce(channel: str, data: dict[str, Any], key: str, realtime: Realtime) -> None:
     """Send a message that may have been sent already."""
-    await realtime.publish(channel, data, key=key)
+    try:
+        await realtime.publish(channel, data, key=key)
+    except (NotFound, ValueError) as error:
+        raise GiveUp("There is no such channel, or not for this data") from error
 
 
 # new: end if
