@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import json
 import os
 import re
 import signal
@@ -110,6 +111,11 @@ class Service:
         with (self.folder / "stdout").open("a") as out, (self.folder / "stderr").open("a") as err:
             self.process = _start(self.folder, port, (), self.settings, out, err)
         self.wait_until_live()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The log's lines that are whole."""
+        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{") and line.endswith("}")]
 
     @property
     def output(self) -> str:
