@@ -145,6 +145,32 @@ async def test_who_subscribes_while_the_store_is_away_hears_when_it_is_back() ->
         server.kill()
 
 
+async def test_a_subscription_is_not_confirmed_by_an_earlier_ones_answer(server: ValkeyServer) -> None:
+    async with open_valkey_broadcast(server.url) as broadcast:
+        heard: list[bytes] = []
+        confirmed: list[bool] = []
+        confirm = broadcast._confirm
+
+        async def watched(channel: str) -> None:
+            await confirm(channel)
+            confirmed.append(broadcast._confirmed[channel].is_set())
+
+        await until(lambda: broadcast.connected)
+        broadcast._confirm = watched  # type: ignore[method-assign] # looks, and changes nothing
+        # What is asked meanwhile is answered together: subscribed, no more, and again.
+        server.signal(signal.SIGSTOP)
+        first = asyncio.create_task(broadcast.subscribe("news", heard.append))
+        await asyncio.sleep(0)
+        await broadcast.unsubscribe("news", heard.append)
+        second = asyncio.create_task(broadcast.subscribe("news", heard.append))
+        await asyncio.sleep(0)
+        server.signal(signal.SIGCONT)
+        await asyncio.gather(first, second)
+        assert confirmed == [False, True]
+        await broadcast.publish("news", b"1")
+        await until(lambda: heard == [b"1"])
+
+
 async def test_a_process_is_subscribed_to_what_it_listens_to_alone(valkey: ValkeyServer) -> None:
     async with open_valkey_broadcast(valkey.url) as broadcast:
         receivers: list[list[bytes]] = [[] for _ in range(3)]

@@ -1,6 +1,7 @@
 """Between processes, over Valkey or Redis: one subscription connection a process, which comes back by itself."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -21,6 +22,7 @@ _SILENCE_SECONDS: Final = 5.0
 _CONFIRM_SECONDS: Final = 1.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 2.0
+_IN_A_ROW: Final = 32
 
 
 class ValkeyBroadcast:
@@ -53,6 +55,8 @@ class ValkeyBroadcast:
         self._pubsub: Any = None
         self._requested: set[str] = set()
         self._confirmed: dict[str, asyncio.Event] = {}
+        # Subscriptions asked for on this connection and not confirmed: of several, the last one counts.
+        self._unconfirmed: Counter[str] = Counter()
         self.connected = False
 
     async def publish(self, channel: str, message: bytes) -> None:
@@ -77,9 +81,13 @@ class ValkeyBroadcast:
                 except ValkeyUnavailable:
                     # The reader finds out too, and subscribes to everything again.
                     logger.debug("subscription_postponed", channel=channel)
+        confirmed = self._confirmed.get(channel)
+        if confirmed is None:
+            # Whoever subscribed has unsubscribed meanwhile.
+            return
         try:
             async with asyncio.timeout(_CONFIRM_SECONDS):
-                await self._confirmed[channel].wait()
+                await confirmed.wait()
         except TimeoutError:
             logger.warning("subscription_unconfirmed", channel=channel)
 
@@ -123,11 +131,17 @@ class ValkeyBroadcast:
 
     async def _listen(self, pubsub: Any) -> None:
         self._requested.clear()
+        self._unconfirmed.clear()
         # Nobody publishes on it. Its confirmation says that the connection stands, and whoever subscribes from then on
         # can do so on it.
         await self._request([_ALIVE])
         asked = False
+        in_a_row = 0
         while is_wanted():
+            in_a_row = (in_a_row + 1) % _IN_A_ROW
+            if not in_a_row:
+                # What has arrived already is read without waiting, and those who are to send it on would never come.
+                await asyncio.sleep(0)
             message = await pubsub.get_message(timeout=self._silence_seconds)
             if message is None:
                 if asked:
@@ -144,9 +158,13 @@ class ValkeyBroadcast:
 
     async def _request(self, channels: list[str]) -> None:
         self._requested.update(channels)
+        self._unconfirmed.update(channels)
         await self._pubsub.subscribe(*(self._prefix + channel for channel in channels))
 
     async def _confirm(self, channel: str) -> None:
+        self._unconfirmed[channel] -= 1
+        if not self._unconfirmed[channel]:
+            del self._unconfirmed[channel]
         if channel == _ALIVE:
             self.connected = True
             logger.info("broadcast_connected")
@@ -155,7 +173,7 @@ class ValkeyBroadcast:
                 await self._request(missing)
             # Also after the first connection: who subscribed before it may have missed something.
             self._tell_of_a_gap()
-        elif channel in self._confirmed:
+        elif channel in self._confirmed and channel not in self._unconfirmed:
             self._confirmed[channel].set()
 
     def _tell_of_a_gap(self) -> None:
