@@ -58,3 +58,12 @@ def test_a_close_is_an_exception_with_its_code(client: TestClient) -> None:
         with pytest.raises(WebSocketDisconnect) as closed:
             live.receive()
         assert closed.value.code == 1009
+
+
+def test_what_never_comes_fails_the_test_instead_of_hanging_it(client: TestClient) -> None:
+    with live_socket(client, timeout_seconds=0.1) as live:
+        live.subscribe("news")
+        with pytest.raises(AssertionError, match="Nothing came"):
+            live.receive()
+        client.post("/publish?number=2")
+        assert live.data() == {"number": 2}
