@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardpoint.ratelimit import Charge, MemoryLimiter, Rate
+from hardpoint.ratelimit import Bucket, Charge, MemoryLimiter, Rate
 from hardpoint.ratelimit.rate import judge, whole_seconds
 
 RATES = st.builds(
@@ -96,3 +96,12 @@ def test_several_are_allowed_together_or_not_at_all(parts: list[tuple[Rate, int,
     else:
         assert decision.retry_after_seconds == max(one.retry_after_seconds for one in alone)
         assert decision.retry_after_seconds > 0
+
+
+@given(RATES, GAPS)
+async def test_a_bucket_of_ones_own_decides_as_a_limiter_does(rate: Rate, gaps: list[int]) -> None:
+    now = 0.0
+    bucket, limiter = Bucket(rate, clock=lambda: now), MemoryLimiter(clock=lambda: now)
+    for gap in gaps:
+        now += gap / 1_000_000
+        assert bucket.take() == (await limiter.hit(Charge(rate, "k"))).allowed

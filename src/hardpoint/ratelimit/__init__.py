@@ -3,6 +3,7 @@
 `hardpoint.ratelimit.valkey` is imported by its own name, because it needs the extra `redis`.
 """
 
+from hardpoint.ratelimit.bucket import Bucket
 from hardpoint.ratelimit.keys import Key, address_key, by_address, by_address_and_route, by_nothing, by_route
 from hardpoint.ratelimit.limit import RateLimit, RateLimits, get_limiter
 from hardpoint.ratelimit.login import FailureLimiter
@@ -12,6 +13,7 @@ from hardpoint.ratelimit.rate import Charge, Decision, Limiter, Rate
 from hardpoint.ratelimit.resilient import ResilientLimiter, open_resilient_limiter
 
 __all__ = [
+    "Bucket",
     "Charge",
     "Decision",
     "FailureLimiter",
