@@ -38,6 +38,7 @@ PARTS = {
     "hardpoint.realtime": [],
     "hardpoint.realtime.valkey": ["redis"],
     "hardpoint.realtime.authentication": ["auth"],
+    "hardpoint.realtime.uvicorn": ["serve"],
     "hardpoint.resolving": [],
     "hardpoint.metrics": ["metrics"],
     "hardpoint.metrics.sources": ["metrics"],

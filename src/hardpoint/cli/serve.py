@@ -67,8 +67,11 @@ def command(host: str, port: int, workers: int, reload: bool, app: str | None = 
             # Forwarding headers are ClientAddressMiddleware's, which reads them from the right.
             proxy_headers=False,
             server_header=False,
-            ws="websockets-sansio",
+            ws="hardpoint.realtime.uvicorn:SocketProtocol",
             ws_max_size=65_536,
+            # Who does not answer is gone after 40 seconds.
+            ws_ping_interval=20,
+            ws_ping_timeout=20,
             # Negotiated compression more than doubles a connection's memory.
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
