@@ -2,14 +2,16 @@
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends
+from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 from starlette.requests import HTTPConnection
 from starlette.routing import compile_path
 
@@ -60,11 +62,19 @@ class Channel:
         self._regex, _, convertors = compile_path(pattern)
         self.parameters = list(convertors)
         self._dependant = get_dependant(path=pattern, call=guard)
+        self._fields = tuple(_path_fields(self._dependant))
 
     def match(self, name: str) -> Mapping[str, str] | None:
-        """The parameters of `name` when it is one of these."""
+        """The parameters of `name` when it is one of these.
+
+        A channel has one name: `post:7` is never called `post:07` or `post:+7`, which a route would read as the same
+        and which would be a channel, with a history, that nobody publishes to.
+        """
         found = self._regex.match(name)
-        return None if found is None else found.groupdict()
+        if found is None:
+            return None
+        parameters = found.groupdict()
+        return parameters if all(_is_written_so(field, parameters) for field in self._fields) else None
 
     def encode(self, data: Any) -> bytes:
         """Data as JSON.
@@ -95,6 +105,22 @@ class Channel:
                 await self.guard(**values)
         except RequestValidationError as error:
             raise ValidationFailed(*field_errors_from(error.errors())) from None
+
+
+def _path_fields(dependant: Dependant) -> Iterator[Any]:
+    yield from dependant.path_params
+    for dependency in dependant.dependencies:
+        yield from _path_fields(dependency)
+
+
+def _is_written_so(field: Any, parameters: Mapping[str, str]) -> bool:
+    text = parameters.get(field.alias)
+    value, errors = field.validate(text)
+    if text is None or errors:
+        # The guard's dependencies say what is wrong.
+        return True
+    written = field.serialize(value, mode="json")
+    return bool(text == (written if isinstance(written, str) else to_json(written).decode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +158,7 @@ class Channels:
         self._declared: list[Channel] = []
         self.user = self._add(Channel("user:{user_id}", _own_channel, history=user_history or History()))
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Channel]:
         return iter(self._declared)
 
     def channel(
