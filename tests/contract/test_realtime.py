@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from typing import Any
 
 import httpx2
@@ -80,7 +81,8 @@ async def test_by_the_first_message(service: Service, user: Account) -> None:
         answer = await client.ask(type="auth", token=user.access_token)
         assert answer["type"] == "authenticated"
         assert answer["user_id"] == user.id
-        assert 0 < answer["expires_at"] - time.time() <= 900
+        assert answer["expires_at"].endswith("Z")
+        assert 0 < datetime.fromisoformat(answer["expires_at"]).timestamp() - time.time() <= 900
         assert await client.ask(type="ping") == {"type": "pong"}
 
 

@@ -1,7 +1,7 @@
 """A real server with a hub, and users that the test makes up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from hardpoint.lifespan import Drain, Lifespan, Opened, Resource
 from hardpoint.middleware import AccessLogMiddleware, ErrorsMiddleware
 from hardpoint.realtime import (
     Channels,
+    ChannelStore,
     History,
     Hub,
     Identity,
@@ -22,6 +23,7 @@ from hardpoint.realtime import (
     open_hub,
     realtime_router,
 )
+from hardpoint.realtime.uvicorn import SocketProtocol
 from support.servers import running_app
 
 ORIGIN = "https://app.example"
@@ -86,6 +88,12 @@ def some_channels() -> Channels:
         """Items by number."""
         if item_id > 100:
             raise HTTPException(418)
+        if item_id < 0:
+            raise RuntimeError("A guard's own fault")
+
+    @channels.channel("long", history=History(count=5_000))
+    async def long() -> None:
+        """Many are kept."""
 
     return channels
 
@@ -106,15 +114,24 @@ class Bench:
 
 @asynccontextmanager
 async def serving(
-    *, drain: Drain | None = None, now: Callable[[], float] = lambda: 0.0, **limits: Any
+    *,
+    drain: Drain | None = None,
+    now: Callable[[], float] = lambda: 0.0,
+    channels: Channels | None = None,
+    store: ChannelStore | None = None,
+    dependencies: Sequence[Any] = (),
+    server: Mapping[str, Any] | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Bench]:
+    """A server with a hub; `server` has options of uvicorn, `limits` those of the hub."""
     users = Users()
     hubs: list[Hub] = []
 
     @asynccontextmanager
     async def open_realtime(_: Opened) -> AsyncIterator[Hub]:
         async with open_hub(
-            some_channels(),
+            channels or some_channels(),
+            store,
             authenticator=users,
             allowed_origins=[ORIGIN],
             limits=Limits(**limits),
@@ -129,11 +146,12 @@ async def serving(
     app.add_middleware(ErrorsMiddleware)
     app.add_middleware(AccessLogMiddleware)
     install_error_handlers(app)
-    app.include_router(realtime_router())
+    app.include_router(realtime_router(dependencies=dependencies))
 
     @app.post("/publish/{channel}")
     async def publish(channel: str, realtime: Realtime, data: Any = 1) -> int:
         return await realtime.publish(channel, data)
 
-    async with running_app(app, ws_max_size=16_000_000) as url:
+    options = {"ws": SocketProtocol, "ws_max_size": 16_000_000, "ws_per_message_deflate": False, **(server or {})}
+    async with running_app(app, **options) as url:
         yield Bench(url, hubs[0], users)

@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hardpoint.errors import ServiceUnavailable
-from hardpoint.realtime import Entry, Missed
-from hardpoint.realtime.feed import Feed, Subscription
+from hardpoint.realtime import Entry, Missed, feed, subscription
+from hardpoint.realtime.feed import Feed
+from hardpoint.realtime.frames import Frames
+from hardpoint.realtime.subscription import Subscription
 
 START = 1_000
 
@@ -56,16 +59,31 @@ class Reader:
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
+        self.events: list[tuple[str, int]] = []
+        self.passes = 0
         self.told: list[tuple[int, bool]] = []
         self.has_overflowed = False
 
-    def put(self, channel: str, offset: int, text: str) -> None:
+    def put(self, channel: str, frames: Frames) -> None:
         assert channel == "c"
-        if '"type":"message"' in text:
-            assert f'"offset":{offset},"data":{offset}' in text
-            self.offsets.append(offset)
-        else:
-            self.told.append((offset, '"recovered":true' in text))
+        self.passes += 1
+        for offset, text in zip(frames.offsets, frames.texts, strict=True):
+            if '"type":"message"' in text:
+                assert f'"offset":{offset},"data":{offset}' in text
+                self.offsets.append(offset)
+                self.events.append(("message", offset))
+            else:
+                self.events.append(("told", offset))
+                self.told.append((offset, '"recovered":true' in text))
+
+    def place_without_gaps(self) -> int | None:
+        place = None
+        for kind, offset in self.events:
+            if kind == "message":
+                assert place is not None
+                assert offset == place + 1
+            place = offset
+        return place
 
     async def flushed(self) -> None:
         await asyncio.sleep(0)
@@ -145,6 +163,49 @@ def test_every_reader_gets_everything_once_and_in_order(steps: list[str], random
     asyncio.run(run())
 
 
+@given(
+    st.lists(
+        st.sampled_from(["publish", "deliver", "drop", "forget", "yield", "gap", "join"]), min_size=10, max_size=80
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_no_reader_has_a_gap_that_it_was_not_told_of(steps: list[str], random: Any) -> None:
+    """The log loses its memory at any moment; whoever reads knows where they stand, and is there in the end."""
+
+    async def run() -> None:
+        bench = Bench()
+        readers = [bench.reader]
+        await bench.join(bench.reader)
+        on_the_way: list[Entry] = []
+        joining: list[asyncio.Task[Any]] = []
+        for step in steps:
+            if step == "publish":
+                on_the_way.append(bench.log.append())
+            elif step == "forget":
+                bench.log.lose_everything()
+                # What was on its way in the old life may arrive, or not.
+                del on_the_way[random.randint(0, len(on_the_way)) :]
+            elif step == "yield":
+                await asyncio.sleep(0)
+            elif step == "gap":
+                bench.feed.catch_up()
+            elif step == "join":
+                readers.append(Reader())
+                since = random.choice([None, random.randint(START, bench.log.end)])
+                joining.append(asyncio.ensure_future(bench.join(readers[-1], since)))
+            elif on_the_way:
+                entry = on_the_way.pop(0)
+                if step == "deliver":
+                    bench.feed.receive(entry)
+        await asyncio.gather(*joining)
+        # The connection to a store that lost its memory was lost as well, and is noticed.
+        bench.feed.catch_up()
+        await bench.settled()
+        assert [reader.place_without_gaps() for reader in readers] == [bench.log.end] * len(readers)
+
+    asyncio.run(run())
+
+
 pytestmark = pytest.mark.anyio
 
 
@@ -160,6 +221,7 @@ async def test_a_lost_memory_is_told_and_what_came_after_it_arrives() -> None:
     assert bench.reader.told == [(START, False), (end - 1, False)]
     assert bench.reader.offsets == [START + 1, end]
     bench.feed.receive(bench.log.append())
+    await bench.settled()
     assert bench.reader.offsets[-1] == end + 1
 
 
@@ -217,3 +279,117 @@ async def test_too_much_news_while_catching_up_overflows() -> None:
     await joining
     assert slow.has_overflowed
     assert not bench.reader.has_overflowed
+
+
+async def test_what_comes_before_anybody_was_given_it_is_given_together() -> None:
+    bench = Bench()
+    await bench.join(bench.reader)
+    passes = bench.reader.passes
+    for _ in range(50):
+        bench.feed.receive(bench.log.append())
+    assert bench.reader.offsets == []
+    await bench.settled()
+    assert bench.reader.offsets == list(range(START + 1, START + 51))
+    assert bench.reader.passes == passes + 1
+
+
+async def test_a_pass_is_no_more_than_a_server_takes_at_once() -> None:
+    bench = Bench()
+    await bench.join(bench.reader)
+    passes = bench.reader.passes
+    with patch.object(feed, "PASS_CHARACTERS", 200):
+        for _ in range(50):
+            bench.feed.receive(bench.log.append())
+        await bench.settled()
+    assert bench.reader.offsets == list(range(START + 1, START + 51))
+    assert bench.reader.passes - passes > 10
+
+
+async def test_others_have_their_turn_while_many_are_given() -> None:
+    bench = Bench()
+    readers = [Reader() for _ in range(20)]
+    for reader in readers:
+        await bench.join(reader)
+    turns: list[int] = []
+
+    async def count_turns() -> None:
+        while len(turns) < 1_000:
+            turns.append(sum(bool(reader.offsets) for reader in readers))
+            await asyncio.sleep(0)
+
+    counting = asyncio.ensure_future(count_turns())
+    with patch.object(feed, "_TURN_SECONDS", 0):
+        bench.feed.receive(bench.log.append())
+        await bench.settled()
+    counting.cancel()
+    assert set(turns) >= set(range(1, 20))
+
+
+async def test_who_leaves_before_their_turn_gets_nothing() -> None:
+    bench = Bench()
+    first = await bench.join(bench.reader)
+    leaver = Reader()
+    leaving = await bench.join(leaver)
+    bench.feed.receive(bench.log.append())
+    leaving.end()
+    del bench.feed.subscriptions[leaving]
+    await bench.settled()
+    assert bench.reader.offsets == [START + 1] == [first.last]
+    assert leaver.offsets == []
+
+
+async def test_who_leaves_while_they_catch_up_gets_no_more() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.log.append()
+    with patch.object(subscription, "PASS_CHARACTERS", 0):
+        joining = asyncio.ensure_future(bench.join(bench.reader, START))
+        while not bench.reader.offsets:
+            await asyncio.sleep(0)
+        (joined,) = bench.feed.subscriptions
+        joined.end()
+        await joining
+    assert bench.reader.offsets == [START + 1]
+
+
+async def test_a_publisher_waits_for_room_and_no_longer() -> None:
+    bench = Bench()
+    await bench.join(bench.reader)
+    with patch.object(feed, "_MUCH_PENDING", 1_000):
+        bench.feed.receive(bench.log.append())
+        await bench.feed.room()
+        assert bench.reader.offsets == []
+        for _ in range(10):
+            bench.feed.receive(bench.log.append())
+        await bench.feed.room()
+        assert bench.reader.offsets
+        await bench.settled()
+    assert bench.reader.offsets == list(range(START + 1, START + 12))
+
+
+async def test_more_than_can_be_sent_is_left_in_the_store_and_read_from_there() -> None:
+    bench = Bench()
+    await bench.join(bench.reader)
+    reads = bench.log.reads
+    with patch.object(feed, "_MOST_PENDING", 2_000), patch.object(feed, "_MOST_EARLY", 5):
+        for _ in range(100):
+            bench.feed.receive(bench.log.append())
+        assert len(bench.feed._pending) < 10
+        assert len(bench.feed._early) == 5
+        await bench.settled()
+    assert bench.reader.offsets == list(range(START + 1, START + 101))
+    assert bench.log.reads > reads
+
+
+async def test_more_than_is_kept_before_it_is_open_is_read() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.log.append()
+    with patch.object(feed, "_MOST_EARLY", 2):
+        joining = asyncio.ensure_future(bench.join(bench.reader, START))
+        await asyncio.sleep(0)
+        for _ in range(9):
+            bench.feed.receive(bench.log.append())
+        await joining
+        await bench.settled()
+    assert bench.reader.offsets == list(range(START + 1, START + 13))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from hardpoint.realtime.frames import WIRE, Frames
 from hardpoint.realtime.outbox import Outbox
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +25,10 @@ class Server:
         self.reads.set()
         self.steps = 1
         self.error: Exception | None = None
+        self.losses = 0
+
+    def on_loss(self) -> None:
+        self.losses += 1
 
     async def send(self, message: Message) -> None:
         for _ in range(self.steps):
@@ -31,23 +36,27 @@ class Server:
         if self.error is not None:
             raise self.error
         self.contexts.add(whose.get())
-        self.sent.append(message.get("text", message.get("code")))
+        self.sent.append(message.get("text", message.get(WIRE, message.get("code"))))
 
 
-def outbox_of(server: Server, *, on_overflow: Any = None, messages: int = 3, characters: int = 100) -> Outbox:
+def outbox_of(
+    server: Server, *, on_overflow: Any = None, messages: int = 3, characters: int = 100, **more: Any
+) -> Outbox:
     return Outbox(
         server.send,
+        **more,
         max_messages=messages,
         max_characters=characters,
         on_overflow=on_overflow or (lambda: pytest.fail("it overflowed")),
+        on_loss=server.on_loss,
     )
 
 
 async def test_a_fast_reader_is_sent_to_at_once() -> None:
     server = Server()
     outbox = outbox_of(server)
-    outbox.put("a")
-    outbox.put("b")
+    outbox.put(Frames.one("a"))
+    outbox.put(Frames.one("b"))
     assert server.sent == ["a", "b"]
     await outbox.flushed()
     await outbox.end()
@@ -58,14 +67,14 @@ async def test_a_slow_reader_keeps_nobody_waiting_and_gets_everything_in_order()
     outbox = outbox_of(server)
     server.reads.clear()
     for text in "abc":
-        outbox.put(text)
+        outbox.put(Frames.one(text))
     assert outbox.blocked_since is None
     await asyncio.sleep(0)
     assert outbox.blocked_since is not None
     assert server.sent == []
     server.reads.set()
     await outbox.flushed()
-    outbox.put("d")
+    outbox.put(Frames.one("d"))
     assert server.sent == ["a", "b", "c", "d"]
     assert outbox.blocked_since is None
 
@@ -75,7 +84,7 @@ async def test_a_send_that_waits_more_than_once_is_resumed_each_time() -> None:
     server.steps = 3
     server.reads.clear()
     outbox = outbox_of(server)
-    outbox.put("a")
+    outbox.put(Frames.one("a"))
     for _ in range(3):
         await asyncio.sleep(0)
         server.reads.set()
@@ -92,7 +101,7 @@ async def test_too_much_overflows(texts: Any, waiting: int) -> None:
     outbox = outbox_of(server, on_overflow=lambda: overflows.append(None))
     server.reads.clear()
     for text in texts:
-        outbox.put(text)
+        outbox.put(Frames.one(text))
     assert len(overflows) == 1
     server.reads.set()
     await outbox.flushed()
@@ -103,11 +112,11 @@ async def test_closing_comes_after_what_waits() -> None:
     server = Server()
     outbox = outbox_of(server)
     server.reads.clear()
-    outbox.put("a")
-    outbox.put("b")
+    outbox.put(Frames.one("a"))
+    outbox.put(Frames.one("b"))
     outbox.close(1012, "later")
     outbox.close(4008, "not twice")
-    outbox.put("never")
+    outbox.put(Frames.one("never"))
     assert not outbox.is_open
     server.reads.set()
     await outbox.flushed()
@@ -118,8 +127,8 @@ async def test_closing_at_once_drops_what_waits() -> None:
     server = Server()
     outbox = outbox_of(server)
     server.reads.clear()
-    outbox.put("a")
-    outbox.put("b")
+    outbox.put(Frames.one("a"))
+    outbox.put(Frames.one("b"))
     outbox.close(4008, "slow", at_once=True)
     server.reads.set()
     await outbox.flushed()
@@ -149,8 +158,8 @@ async def test_the_end_leaves_nothing_running() -> None:
     server = Server()
     server.reads.clear()
     outbox = outbox_of(server)
-    outbox.put("a")
-    outbox.put("b")
+    outbox.put(Frames.one("a"))
+    outbox.put(Frames.one("b"))
     before = asyncio.all_tasks()
     await asyncio.sleep(0)
     await outbox.end()
@@ -158,7 +167,7 @@ async def test_the_end_leaves_nothing_running() -> None:
     server.reads.set()
     await asyncio.sleep(0)
     assert server.sent == []
-    outbox.put("c")
+    outbox.put(Frames.one("c"))
     assert server.sent == []
 
 
@@ -169,12 +178,13 @@ async def test_a_client_that_left_is_no_error_for_who_publishes(*, waits: bool) 
     outbox = outbox_of(server)
     if waits:
         server.reads.clear()
-    outbox.put("a")
-    outbox.put("b")
+    outbox.put(Frames.one("a"))
+    outbox.put(Frames.one("b"))
     server.reads.set()
     await outbox.flushed()
     assert not outbox.is_open
     assert server.sent == []
+    assert server.losses == 1
 
 
 async def test_frames_are_sent_in_the_connections_context() -> None:
@@ -182,11 +192,59 @@ async def test_frames_are_sent_in_the_connections_context() -> None:
     whose.set("the connection's")
     outbox = outbox_of(server)
     whose.set("the publisher's")
-    outbox.put("a")
+    outbox.put(Frames.one("a"))
     server.reads.clear()
-    outbox.put("b")
-    outbox.put("c")
+    outbox.put(Frames.one("b"))
+    outbox.put(Frames.one("c"))
     server.reads.set()
     await outbox.flushed()
     assert server.sent == ["a", "b", "c"]
     assert server.contexts == {"the connection's"}
+
+
+async def test_a_server_that_takes_frames_is_given_several_at_once() -> None:
+    server = Server()
+    outbox = outbox_of(server, takes_wire=True)
+    several = Frames([1, 2], ["a", "b"])
+    outbox.put(several)
+    server.reads.clear()
+    outbox.put(Frames.one("c"))
+    outbox.put(several)
+    server.reads.set()
+    await outbox.flushed()
+    assert server.sent == [several.wire, Frames.one("c").wire, several.wire]
+
+
+@pytest.mark.parametrize("limits", [{"messages": 3, "characters": 1_000}, {"messages": 100, "characters": 9}])
+async def test_frames_together_count_as_many(limits: dict[str, int]) -> None:
+    server = Server()
+    overflows: list[None] = []
+    outbox = outbox_of(server, takes_wire=True, on_overflow=lambda: overflows.append(None), **limits)
+    server.reads.clear()
+    two = Frames([1, 2], ["a", "b"])
+    outbox.put(two)
+    outbox.put(two)
+    assert not overflows
+    outbox.put(two)
+    assert len(overflows) == 1
+    server.reads.set()
+    await outbox.flushed()
+    assert server.sent == [two.wire, two.wire]
+    # What waited no longer counts.
+    server.reads.clear()
+    outbox.put(two)
+    outbox.put(two)
+    assert len(overflows) == 1
+    server.reads.set()
+    await outbox.flushed()
+
+
+async def test_a_loss_is_told_once() -> None:
+    server = Server()
+    server.error = OSError("gone")
+    outbox = outbox_of(server)
+    for text in "abc":
+        outbox.put(Frames.one(text))
+    outbox.close(1012, "later")
+    assert server.losses == 1
+    assert not outbox.is_open

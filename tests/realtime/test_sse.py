@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hardpoint.lifespan import Drain
 from hardpoint.realtime import sse
 from realtime.serving import Bench, serving
+from support.asgi import logged
 
 pytestmark = pytest.mark.anyio
 
@@ -154,3 +156,50 @@ async def test_a_quiet_stream_shows_that_it_lives(bench: Bench) -> None:
             await bench.until(lambda: stream.comments > 2)
             await bench.hub.publish("news", 1)
             assert (await waiting)[1]["data"] == 1
+
+
+async def test_a_slow_reader_is_given_up_and_delays_nobody() -> None:
+    limits = {"max_waiting_messages": 20, "max_waiting_characters": 1_000_000, "closing_seconds": 0.2}
+    async with serving(**limits) as bench, events(bench, "news") as fast, slow_reader(bench):
+        await fast.next()
+        await bench.until(lambda: bench.hub.connections == 2)
+        number = 0
+        with logged("hardpoint.realtime") as records:
+            while bench.hub.closings[4008] == 0:
+                await bench.hub.publish("news", [number, "x" * 30_000])
+                assert (await fast.next())[1]["data"][0] == number
+                number += 1
+            await bench.until(lambda: bench.hub.connections == 1)
+            assert len(records.fields("stream_abandoned")) == 1
+
+
+async def test_too_much_at_once_waits_for_nobody() -> None:
+    async with serving(max_waiting_characters=100_000, closing_seconds=0.2) as bench, slow_reader(bench):
+        await bench.until(lambda: bench.hub.connections == 1)
+        for _ in range(200):
+            await bench.hub.publish("news", "x" * 50_000)
+            await asyncio.sleep(0)
+        assert bench.hub.closings == {4008: 1}
+
+
+async def test_who_stalls_is_closed_when_nothing_more_comes() -> None:
+    async with serving(stalled_seconds=0, closing_seconds=0.1) as bench, slow_reader(bench):
+        await bench.until(lambda: bench.hub.connections == 1)
+        (peer,) = bench.hub.peers
+        while peer.blocked_since is None:
+            await bench.hub.publish("news", "x" * 50_000)
+            await asyncio.sleep(0)
+        await bench.until(lambda: bench.hub.closings == {4008: 1})
+        await bench.until(lambda: bench.hub.connections == 0)
+
+
+@asynccontextmanager
+async def slow_reader(bench: Bench) -> AsyncIterator[None]:
+    """A stream that nobody reads."""
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        raw.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(raw, ("127.0.0.1", httpx2.URL(bench.url).port))
+        await loop.sock_sendall(raw, b"GET /events?channel=news&token=2/t HTTP/1.1\r\nHost: x\r\n\r\n")
+        yield

@@ -152,6 +152,10 @@ async def test_a_killed_process_is_not_present_for_long(valkey: ValkeyServer, va
     (member,) = valkey.command("ZRANGE", "hardpoint:channel:{c}:present", "0", "-1")
     valkey.command("ZADD", "hardpoint:channel:{c}:present", str(time.time() - 1), member.decode())
     assert await valkey_store.present("c") == []
+    # Others go on to be present, and take it away.
+    await valkey_store.enter([("c", str(number)) for number in range(2, 1_002)])
+    assert valkey.command("ZCARD", "hardpoint:channel:{c}:present") == 1_000
+    assert len(await valkey_store.present("c")) == 1_000
     assert 0 < valkey.command("TTL", "hardpoint:channel:{c}:present") <= 60
 
 

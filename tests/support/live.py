@@ -56,5 +56,6 @@ class Live:
 @asynccontextmanager
 async def live(url: str, path: str = "/ws", **options: Any) -> AsyncIterator[Live]:
     """A socket to the server at the HTTP `url`."""
-    async with connect(url.replace("http", "ws", 1) + path, compression=None, max_size=None, **options) as connection:
+    options = {"compression": None, "max_size": None, **options}
+    async with connect(url.replace("http", "ws", 1) + path, **options) as connection:
         yield Live(connection)

@@ -14,7 +14,7 @@ __all__ = ["PostgresServer", "ValkeyServer", "free_port", "lasting_port", "runni
 
 
 @asynccontextmanager
-async def running_app(app: Any, **options: Any) -> AsyncIterator[str]:
+async def running_app(app: Any, *, ws: Any = "websockets-sansio", **options: Any) -> AsyncIterator[str]:
     """The base URL of `app`, served by uvicorn on a real socket in this loop."""
     port = free_port()
     config = uvicorn.Config(
@@ -25,7 +25,7 @@ async def running_app(app: Any, **options: Any) -> AsyncIterator[str]:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        ws="websockets-sansio",
+        ws=ws,
         timeout_graceful_shutdown=2,
         **options,
     )

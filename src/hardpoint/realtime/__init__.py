@@ -16,9 +16,11 @@ By their own names, because of what they need: `hardpoint.realtime.authenticatio
 
 from hardpoint.realtime.asyncapi import asyncapi_document
 from hardpoint.realtime.channels import Channel, Channels
-from hardpoint.realtime.hub import Hub, Limits, Realtime, get_hub, open_hub
+from hardpoint.realtime.hub import Hub
 from hardpoint.realtime.identity import ANYBODY, Authenticator, Identity, current_identity
+from hardpoint.realtime.limits import Limits
 from hardpoint.realtime.memory import MemoryChannels
+from hardpoint.realtime.opening import Realtime, get_hub, open_hub
 from hardpoint.realtime.peer import CloseCode
 from hardpoint.realtime.routes import realtime_router
 from hardpoint.realtime.store import ChannelStore, Entry, History, Missed

@@ -1,11 +1,11 @@
 """The socket's description as an AsyncAPI 3.0 document."""
 
-from typing import Any, Final
+import re
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, TypeAdapter
 
-from hardpoint.realtime.channels import Channels
+from hardpoint.realtime.channels import Channel, Channels
 from hardpoint.realtime.messages import (
     Authenticate,
     Authenticated,
@@ -21,15 +21,9 @@ from hardpoint.realtime.messages import (
 
 __all__ = ["asyncapi_document"]
 
-_SENT_BY_CLIENTS: Final[list[type[BaseModel]]] = [Subscribe, Unsubscribe, Ping, Authenticate]
-_SENT_BY_THE_SERVER: Final[list[type[BaseModel]]] = [
-    ChannelMessage,
-    Subscribed,
-    Unsubscribed,
-    Pong,
-    Authenticated,
-    ErrorMessage,
-]
+_Models = list[type[BaseModel]]
+_SENT_BY_CLIENTS: Final[_Models] = [Subscribe, Unsubscribe, Ping, Authenticate]
+_SENT_BY_THE_SERVER: Final[_Models] = [ChannelMessage, Subscribed, Unsubscribed, Pong, Authenticated, ErrorMessage]
 _SCHEMA_PATH: Final = "#/components/schemas/{model}"
 
 
@@ -42,64 +36,76 @@ def asyncapi_document(channels: Channels, *, title: str, version: str, path: str
         version: Its version.
         path: Where the socket is.
     """
-    models = [*_SENT_BY_CLIENTS, *_SENT_BY_THE_SERVER]
-    _, definitions = models_json_schema([(model, "serialization") for model in models], ref_template=_SCHEMA_PATH)
-    schemas: dict[str, Any] = dict(definitions["$defs"])
+    named = _named(channels)
+    schemas, payloads = _schemas(named)
     messages = {
-        model.__name__: {
-            "name": model.__name__,
-            "summary": _first_line(model.__doc__),
-            "contentType": "application/json",
-            "payload": {"$ref": _SCHEMA_PATH.format(model=model.__name__)},
-        }
-        for model in models
+        model.__name__: _message(model.__name__, _first_line(model.__doc__), payloads[model.__name__])
+        for model in [*_SENT_BY_CLIENTS, *_SENT_BY_THE_SERVER]
     }
-    described: dict[str, Any] = {}
-    for channel in channels:
-        schema = channel.message.json_schema(mode="serialization", ref_template=_SCHEMA_PATH)
-        schemas.update(schema.pop("$defs", {}))
-        name = f"{channel.guard.__name__.strip('_')}_message"
-        messages[name] = {
-            "name": name,
-            "summary": f"A message of {channel.pattern}",
-            "contentType": "application/json",
-            "payload": {
-                "allOf": [
-                    {"$ref": _SCHEMA_PATH.format(model=ChannelMessage.__name__)},
-                    {"type": "object", "properties": {"data": schema}},
-                ]
-            },
+    described: dict[str, Any] = {
+        "socket": {
+            "address": path,
+            "title": "The socket",
+            "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+            "bindings": {"ws": {"method": "GET"}},
         }
-        described[channel.guard.__name__.strip("_")] = {
+    }
+    for name, channel in named.items():
+        carried = f"{name}_message"
+        payload = {"allOf": [payloads[ChannelMessage.__name__], {"properties": {"data": payloads[name]}}]}
+        messages[carried] = _message(carried, f"A message of {channel.pattern}", payload)
+        described[name] = {
             "address": channel.pattern,
             "description": f"{_first_line(channel.guard.__doc__)} Subscribe to it over the socket.",
-            "parameters": {name: {"description": f"The {name} of the channel's name"} for name in channel.parameters},
-            "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+            "parameters": {key: {"description": f"The {key} of the channel's name"} for key in channel.parameters},
+            "messages": {carried: {"$ref": f"#/components/messages/{carried}"}},
         }
-    socket = {
-        "address": path,
-        "title": "The socket",
-        "messages": {model.__name__: {"$ref": f"#/components/messages/{model.__name__}"} for model in models},
-        "bindings": {"ws": {"method": "GET"}},
-    }
     return {
         "asyncapi": "3.0.0",
         "info": {"title": title, "version": version},
         "defaultContentType": "application/json",
-        "channels": {"socket": socket, **described},
+        "channels": described,
         "operations": {
-            "receiveFromClients": _operation("receive", "socket", _SENT_BY_CLIENTS),
-            "sendToClients": _operation("send", "socket", _SENT_BY_THE_SERVER),
+            "receiveFromClients": _operation("receive", _SENT_BY_CLIENTS),
+            "sendToClients": _operation("send", _SENT_BY_THE_SERVER),
         },
         "components": {"messages": messages, "schemas": schemas},
     }
 
 
-def _operation(action: str, channel: str, models: list[type[BaseModel]]) -> dict[str, Any]:
+def _named(channels: Channels) -> dict[str, Channel]:
+    """The channels by names that the document's keys allow: letters, digits and lines."""
+    named: dict[str, Channel] = {}
+    for channel in channels:
+        name = plain = re.sub(r"[^A-Za-z0-9]+", "_", channel.pattern).strip("_") or "channel"
+        number = 1
+        while name in named or name == "socket":
+            number += 1
+            name = f"{plain}_{number}"
+        named[name] = channel
+    return named
+
+
+def _schemas(named: dict[str, Channel]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What all payloads share, and each payload; made together, so that types of one name stay two types."""
+    adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = [
+        *((model.__name__, "validation", TypeAdapter(model)) for model in _SENT_BY_CLIENTS),
+        *((model.__name__, "serialization", TypeAdapter(model)) for model in _SENT_BY_THE_SERVER),
+        *((name, "serialization", channel.message) for name, channel in named.items()),
+    ]
+    payloads, definitions = TypeAdapter.json_schemas(adapters, ref_template=_SCHEMA_PATH)
+    return definitions.get("$defs", {}), {str(name): schema for (name, _), schema in payloads.items()}
+
+
+def _message(name: str, summary: str, payload: Any) -> dict[str, Any]:
+    return {"name": name, "summary": summary, "contentType": "application/json", "payload": payload}
+
+
+def _operation(action: str, models: _Models) -> dict[str, Any]:
     return {
         "action": action,
-        "channel": {"$ref": f"#/channels/{channel}"},
-        "messages": [{"$ref": f"#/channels/{channel}/messages/{model.__name__}"} for model in models],
+        "channel": {"$ref": "#/channels/socket"},
+        "messages": [{"$ref": f"#/channels/socket/messages/{model.__name__}"} for model in models],
     }
 
 

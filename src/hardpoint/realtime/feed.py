@@ -3,99 +3,60 @@
 import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from hardpoint.aio import is_wanted
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.log import get_logger
-from hardpoint.realtime.messages import Subscribed, encode, encode_message
+from hardpoint.realtime.frames import Frames
+from hardpoint.realtime.messages import encode_message
 from hardpoint.realtime.store import ChannelStore, Entry
+from hardpoint.realtime.subscription import PASS_CHARACTERS, Subscription, told
 
-__all__ = ["Feed", "Listener", "Subscription"]
+__all__ = ["Feed"]
 
 logger = get_logger("hardpoint.realtime")
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 2.0
-
-
-class Listener(Protocol):
-    """What a channel's messages are sent to."""
-
-    def put(self, channel: str, offset: int, text: str) -> None:
-        """Send the text of a frame; must not block and must not raise."""
-
-    async def flushed(self) -> None:
-        """Wait until what was put is sent."""
-
-    def overflowed(self) -> None:
-        """More came than it can take; it will close."""
-
-
-class Subscription:
-    """One listener to one channel.
-
-    While it catches up, what is new is held back, so that its listener gets everything in order.
-
-    Args:
-        channel: The channel's name.
-        listener: Whom to send to.
-        max_held: The most messages that are held back.
-    """
-
-    __slots__ = ("_held", "_listener", "_max_held", "channel", "last")
-
-    def __init__(self, channel: str, listener: Listener, *, max_held: int) -> None:
-        self.channel = channel
-        self.last = -1
-        self._listener = listener
-        self._max_held = max_held
-        self._held: list[tuple[int, str]] | None = []
-
-    def deliver(self, offset: int, text: str) -> None:
-        """Send a message, or hold it back; not one that the listener has read from the store already."""
-        if self._held is None:
-            if offset > self.last:
-                self.last = offset
-                self._listener.put(self.channel, offset, text)
-        elif len(self._held) < self._max_held:
-            self._held.append((offset, text))
-        else:
-            self._listener.overflowed()
-
-    async def catch_up(self, offset: int, missed: list[Entry], *, recovered: bool) -> None:
-        """Say where the listener stands, send what it missed, then what was held back, and from then on what is new."""
-        self.last = offset
-        self.tell(offset, recovered=recovered)
-        for entry in missed:
-            self.last = entry.offset
-            self._listener.put(self.channel, entry.offset, encode_message(self.channel, entry.offset, entry.data))
-            # A history may be longer than what may wait for a reader.
-            await self._listener.flushed()
-        held, self._held = self._held or [], None
-        for new_offset, text in held:
-            self.deliver(new_offset, text)
-
-    def tell(self, offset: int, *, recovered: bool) -> None:
-        """Say where the listener stands."""
-        text = encode(Subscribed(channel=self.channel, offset=offset, recovered=recovered))
-        self._listener.put(self.channel, offset, text)
-
-    def reset(self, offset: int) -> None:
-        """The channel has lost messages: whatever was held back is of before."""
-        self.last = offset
-        if self._held is None:
-            self.tell(offset, recovered=False)
+_TURN_SECONDS: Final = 0.002
+# In characters, and each message counts as if it had so many more.
+_MESSAGE: Final = 256
+_MUCH_PENDING: Final = 262_144
+_MOST_PENDING: Final = 8_388_608
+_MOST_EARLY: Final = 1_024
 
 
 class Feed:
     """A channel that somebody in this process listens to.
+
+    What the store tells is pending until everybody has been given it, by a task that gives way to others every two
+    milliseconds: neither the publisher nor anything else waits while ten thousand are served. What comes in the
+    meantime is given together, one pass over the listeners for many messages. When more comes than this process can
+    send, it is left in the store and read from there.
 
     Args:
         channel: The channel's name.
         store: Where its messages come from.
         spawn: Starts work that belongs to the hub.
     """
+
+    __slots__ = (
+        "_early",
+        "_full",
+        "_is_catching_up",
+        "_is_giving",
+        "_is_subscribed",
+        "_last",
+        "_missed_meanwhile",
+        "_opening",
+        "_pending",
+        "_pending_size",
+        "_spawn",
+        "_store",
+        "channel",
+        "subscriptions",
+    )
 
     def __init__(self, channel: str, store: ChannelStore, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         self.channel = channel
@@ -105,9 +66,16 @@ class Feed:
         self._store = store
         self._spawn = spawn
         self._last: int | None = None
+        # Lists, since an empty deque takes more memory than all the rest, and most feeds are one user's own.
         self._early: list[Entry] = []
+        self._pending: list[Frames] = []
+        self._pending_size = 0
+        self._full: asyncio.Event | None = None
+        self._is_giving = False
         self._is_catching_up = False
         self._missed_meanwhile = False
+
+    # From the store
 
     async def ready(self) -> None:
         """Begin to listen, unless that has been done.
@@ -124,7 +92,9 @@ class Feed:
             # Whoever waited for another's attempt finds it done, or makes one of their own.
             if self._last is None:
                 self._last = (await self._store.read(self.channel, None)).end
-                self._deliver_early()
+                self._accept_early()
+                if self._missed_meanwhile:
+                    self.catch_up()
 
     async def close(self) -> None:
         """Listen no more."""
@@ -133,12 +103,12 @@ class Feed:
     def receive(self, entry: Entry) -> None:
         """A message from the store."""
         if self._last is None or self._is_catching_up:
-            heapq.heappush(self._early, entry)
-        elif entry.offset > self._last + 1:
-            heapq.heappush(self._early, entry)
+            self._keep_early(entry)
+        elif entry.offset > self._last + 1 or self._pending_size >= _MOST_PENDING:
+            self._keep_early(entry)
             self.catch_up()
         elif entry.offset == self._last + 1:
-            self._deliver(entry)
+            self._accept(entry)
 
     def catch_up(self) -> None:
         """Messages may have been missed: read them."""
@@ -154,6 +124,7 @@ class Feed:
         pause = _FIRST_PAUSE_SECONDS
         try:
             while self.subscriptions and is_wanted() and self._last is not None:
+                await self.room()
                 self._missed_meanwhile = False
                 try:
                     missed = await self._store.read(self.channel, self._last)
@@ -164,32 +135,91 @@ class Feed:
                 if not missed.recovered:
                     self._reset(missed.end)
                 for entry in missed.entries:
-                    self._deliver(entry)
-                self._deliver_early()
-                if not self._early and not self._missed_meanwhile:
+                    self._accept(entry)
+                self._accept_early()
+                # After a loss once more: what had arrived early may be from before it, and then nothing follows on it.
+                if missed.recovered and not self._early and not self._missed_meanwhile:
                     return
         finally:
             self._is_catching_up = False
 
     def _reset(self, end: int) -> None:
-        # What has arrived after the loss is not lost with the rest.
-        arrived = [entry for entry in self._early if entry.offset <= end]
-        self._early = sorted(arrived)
+        # What has arrived already is not lost with the rest.
+        self._early = sorted(entry for entry in self._early if entry.offset <= end)
         self._last = self._early[0].offset - 1 if self._early else end
         logger.warning("channel_lost_messages", channel=self.channel)
-        for subscription in tuple(self.subscriptions):
-            subscription.reset(self._last)
+        self._give_soon(told(self.channel, self._last, recovered=False, is_reset=True))
 
-    def _deliver_early(self) -> None:
+    def _keep_early(self, entry: Entry) -> None:
+        if len(self._early) < _MOST_EARLY:
+            heapq.heappush(self._early, entry)
+        else:
+            # The store has it; it is read with the rest.
+            self._missed_meanwhile = True
+
+    def _accept_early(self) -> None:
         assert self._last is not None  # noqa: S101 - narrows the type; the feed is open.
         while self._early and self._early[0].offset <= self._last + 1:
             entry = heapq.heappop(self._early)
             if entry.offset > self._last:
-                self._deliver(entry)
+                self._accept(entry)
 
-    def _deliver(self, entry: Entry) -> None:
+    def _accept(self, entry: Entry) -> None:
         self._last = entry.offset
-        text = encode_message(self.channel, entry.offset, entry.data)
-        # A copy: a listener that cannot take it is removed.
-        for subscription in tuple(self.subscriptions):
-            subscription.deliver(entry.offset, text)
+        self._give_soon(Frames.one(encode_message(self.channel, entry.offset, entry.data), entry.offset))
+
+    # To who listens
+
+    async def room(self) -> None:
+        """Wait while more is pending than this process sends in a moment; for nobody's reading."""
+        while self._full is not None:
+            await self._full.wait()
+
+    def _give_soon(self, frames: Frames) -> None:
+        self._pending.append(frames)
+        self._pending_size += _size(frames)
+        if self._full is None and self._pending_size >= _MUCH_PENDING:
+            self._full = asyncio.Event()
+        if not self._is_giving:
+            self._is_giving = True
+            self._spawn(self._give())
+
+    async def _give(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + _TURN_SECONDS
+        try:
+            while self._pending:
+                frames = self._next_pass()
+                for subscription in tuple(self.subscriptions):
+                    subscription.deliver(frames)
+                    if loop.time() >= turn_ends:
+                        await asyncio.sleep(0)
+                        turn_ends = loop.time() + _TURN_SECONDS
+        finally:
+            self._is_giving = False
+            self._has_room()
+
+    def _next_pass(self) -> Frames:
+        """What is pending, or the first part of it, as one."""
+        size = count = 0
+        for frames in self._pending:
+            size += len(frames.texts[0])
+            if count and (size > PASS_CHARACTERS or frames.is_reset or self._pending[0].is_reset):
+                break
+            count += 1
+        taken, self._pending = self._pending[:count], self._pending[count:]
+        self._pending_size -= sum(map(_size, taken))
+        if self._pending_size < _MUCH_PENDING:
+            self._has_room()
+        if count == 1:
+            return taken[0]
+        return Frames([frames.last for frames in taken], [frames.texts[0] for frames in taken])
+
+    def _has_room(self) -> None:
+        if self._full is not None:
+            self._full.set()
+            self._full = None
+
+
+def _size(frames: Frames) -> int:
+    return len(frames.texts[0]) + _MESSAGE

@@ -3,64 +3,33 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
 
-from fastapi import Depends
-from starlette.requests import HTTPConnection
+from starlette.exceptions import HTTPException
 
-from hardpoint.aio import is_wanted, running, task_group
 from hardpoint.clock import Clock, wall_clock
-from hardpoint.errors import ApiError, Conflict, ServiceUnavailable
+from hardpoint.errors import Conflict, ServiceUnavailable
 from hardpoint.lifespan import Drain
 from hardpoint.log import get_logger
-from hardpoint.ratelimit import MemoryLimiter, Rate
+from hardpoint.ratelimit import Rate
 from hardpoint.realtime.channels import Channels, Match
-from hardpoint.realtime.feed import Feed, Subscription
+from hardpoint.realtime.feed import Feed
+from hardpoint.realtime.frames import Frames
 from hardpoint.realtime.identity import Authenticator, Identity
-from hardpoint.realtime.memory import MemoryChannels
+from hardpoint.realtime.limits import Limits
 from hardpoint.realtime.messages import Unsubscribed, encode
 from hardpoint.realtime.peer import CloseCode, Peer
-from hardpoint.realtime.store import ChannelStore, Missed
+from hardpoint.realtime.presence import Presence
+from hardpoint.realtime.store import ChannelStore
+from hardpoint.realtime.subscription import Subscription
 
-__all__ = ["Hub", "Limits", "Realtime", "get_hub", "open_hub"]
+__all__ = ["Hub"]
 
 logger = get_logger("hardpoint.realtime")
 
-_CHECK_SECONDS: Final = 1.0
-_RIGHTS_SECONDS: Final = 2.0
-_PRESENCE_SECONDS: Final = 10.0
 # Decides when, never what: nothing secret depends on it.
 _random = random.Random()  # noqa: S311 - see above.
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may do, and one user's connections together.
-
-    Attributes:
-        authentication_seconds: How long a socket may take to say who it is.
-        max_frame_bytes: The largest frame that a client may send; the server should have the same limit.
-        messages: How many frames a client may send: `N/second`, `N/minute`, `N/hour`.
-        messages_burst: How many at once after a pause.
-        max_channels: The most channels of a connection.
-        max_connections: The most connections of a user, in this process.
-        max_waiting_messages: The most messages that wait for a client to read.
-        max_waiting_characters: The most characters that wait.
-        stalled_seconds: How long a client may take to read what the network has already accepted.
-    """
-
-    authentication_seconds: float = 5.0
-    max_frame_bytes: int = 65_536
-    messages: str = "20/second"
-    messages_burst: int = 60
-    max_channels: int = 100
-    max_connections: int = 20
-    max_waiting_messages: int = 256
-    max_waiting_characters: int = 1_048_576
-    stalled_seconds: float = 30.0
 
 
 class Hub:
@@ -80,6 +49,7 @@ class Hub:
 
     Attributes:
         closings: How often connections were closed by the server, by close code.
+        presences: Who receives which channel, as far as this process knows.
     """
 
     def __init__(
@@ -100,11 +70,11 @@ class Hub:
         self.authenticator = authenticator
         self.allowed_origins = frozenset(allowed_origins)
         self.limits = limits or Limits()
+        self.message_rate = Rate.parse(self.limits.messages, burst=self.limits.messages_burst, name="messages")
         self.clock = clock
         self.is_draining = False
         self.closings: Counter[int] = Counter()
-        self.message_limiter = MemoryLimiter()
-        self.message_rate = Rate.parse(self.limits.messages, burst=self.limits.messages_burst, name="messages")
+        self.presences = Presence(store, spawn)
         self._spawn = spawn
         self._drain = drain
         self._drain_seconds = drain_seconds
@@ -116,6 +86,9 @@ class Hub:
 
     async def publish(self, channel: str, data: Any, *, key: str | None = None) -> int:
         """Send data to everybody who receives `channel`, in every process.
+
+        It returns when the store has the message. Sending it to those who are connected to this process is a task of
+        its own, which is waited for only while this process has more to send than it can; never for a client.
 
         Args:
             channel: The channel's name.
@@ -132,7 +105,11 @@ class Hub:
             ServiceUnavailable: The store is away. The message may have been published all the same.
         """
         declared = self.channels.match(channel).channel
-        return await self.store.publish(channel, declared.encode(data), history=declared.history, key=key)
+        offset = await self.store.publish(channel, declared.encode(data), history=declared.history, key=key)
+        feed = self._feeds.get(channel)
+        if feed is not None:
+            await feed.room()
+        return offset
 
     async def send_to_user(self, user_id: int | str, data: Any, *, key: str | None = None) -> int:
         """Send data to all connections of a user that receive their own channel; see `publish`."""
@@ -142,6 +119,9 @@ class Hub:
         """The ids of the users who receive `channel`, in every process; sorted, each once.
 
         For channels declared with `presence=True`. Whose process was killed is gone within half a minute.
+
+        Raises:
+            ServiceUnavailable: The store is away.
         """
         return await self.store.present(channel)
 
@@ -160,6 +140,11 @@ class Hub:
         return len(self._by_user.get(user_id, ()))
 
     # For connections
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The connections of this process."""
+        return tuple(self._peers)
 
     def admit(self, peer: Peer) -> bool:
         """Take a connection whose user is known; whether there was room."""
@@ -194,108 +179,60 @@ class Hub:
     async def subscribe(self, peer: Peer, name: str, since: int | None) -> None:
         """Let a connection receive a channel, from `since` on if that can be had.
 
+        One that it receives already is received anew, and no more if the user may not any longer.
+
         Raises:
-            ApiError: There is no such channel, it is not for this user, or they have too many.
+            HTTPException: There is no such channel, it is not for this user, or they have too many.
             ServiceUnavailable: The store is away.
         """
         match = self.channels.match(name, peer.identity)
-        await self._authorize(peer, match)
-        self.unsubscribe(peer, match.name)
-        if len(peer.subscriptions) >= self.limits.max_channels:
+        if match.name not in peer.subscriptions and len(peer.subscriptions) >= self.limits.max_channels:
             raise Conflict("Too many channels on one connection", code="TOO_MANY_CHANNELS")
-        feed = self._feeds.get(match.name)
-        subscription = Subscription(match.name, peer, max_held=self.limits.max_waiting_messages)
-        if feed is None:
-            feed = self._feeds[match.name] = Feed(match.name, self.store, self._spawn)
-        feed.subscriptions[subscription] = None
-        peer.subscriptions[match.name] = subscription, match
         try:
-            missed = await self._join(feed, since)
+            await self._authorize(peer, match)
+        except ServiceUnavailable:
+            raise
+        except BaseException:
+            self.unsubscribe(peer, match.name)
+            raise
+        self.unsubscribe(peer, match.name)
+        subscription = self._join(peer, match)
+        feed = self._feeds[match.name]
+        try:
+            await feed.ready()
+            missed = await self.store.read(match.name, since)
+            if match.channel.presence and peer.identity.user_id is not None:
+                await self.presences.tell(match.name, peer.identity.user_id)
         except BaseException:
             self.unsubscribe(peer, match.name)
             raise
         offset = since if since is not None and missed.recovered else missed.end
         await subscription.catch_up(offset, missed.entries, recovered=missed.recovered)
-        if match.channel.presence and peer.identity.user_id is not None:
-            await self.store.enter([(match.name, str(peer.identity.user_id))])
 
-    async def _join(self, feed: Feed, since: int | None) -> Missed:
-        await feed.ready()
-        return await self.store.read(feed.channel, since)
+    def _join(self, peer: Peer, match: Match) -> Subscription:
+        feed = self._feeds.get(match.name)
+        if feed is None:
+            feed = self._feeds[match.name] = Feed(match.name, self.store, self._spawn)
+        subscription = Subscription(match.name, peer, max_held=self.limits.max_waiting_messages)
+        feed.subscriptions[subscription] = None
+        peer.subscriptions[match.name] = subscription, match
+        if match.channel.presence and peer.identity.user_id is not None:
+            self.presences.arrive(match.name, peer.identity.user_id)
+        return subscription
 
     def unsubscribe(self, peer: Peer, channel: str) -> None:
         """Let a connection receive a channel no more; one that it does not receive is no error."""
         subscription, match = peer.subscriptions.pop(channel, (None, None))
         if subscription is None or match is None:
             return
+        subscription.end()
         feed = self._feeds[channel]
         feed.subscriptions.pop(subscription, None)
         if not feed.subscriptions:
             del self._feeds[channel]
             self._spawn(feed.close())
-        user_id = peer.identity.user_id
-        if match.channel.presence and user_id is not None:
-            others = (other for other in self._by_user.get(user_id, ()) if other is not peer)
-            if not any(channel in other.subscriptions for other in others):
-                self._spawn(self._leave(channel, str(user_id)))
-
-    async def _leave(self, channel: str, member: str) -> None:
-        try:
-            await self.store.leave(channel, member)
-        except ServiceUnavailable:
-            logger.debug("presence_not_told", channel=channel)
-
-    async def _authorize(self, peer: Peer, match: Match) -> None:
-        overrides = {} if self.authenticator is None else self.authenticator.overrides(peer.identity)
-        await match.channel.authorize(peer.connection, match.parameters, peer.identity, overrides)
-
-    # What goes on meanwhile
-
-    def catch_up(self) -> None:
-        """Messages may have been missed, in every channel."""
-        for feed in tuple(self._feeds.values()):
-            feed.catch_up()
-
-    async def watch(self) -> None:
-        """Close what has expired, was revoked or is stalled, until cancelled; `open_hub` runs it."""
-        loop = asyncio.get_running_loop()
-        rights_due = presence_due = loop.time()
-        while is_wanted():
-            await asyncio.sleep(_CHECK_SECONDS)
-            now = loop.time()
-            try:
-                self._close_expired(now)
-                if now >= rights_due:
-                    await self._check_rights()
-                    rights_due = loop.time() + _RIGHTS_SECONDS
-                if now >= presence_due:
-                    await self._tell_presence()
-                    presence_due = loop.time() + _PRESENCE_SECONDS
-            except ServiceUnavailable:
-                # What cannot be asked at the moment is asked again; nobody is thrown out for it.
-                logger.warning("realtime_check_postponed")
-            except Exception:
-                logger.exception("realtime_check_failed")
-
-    def _close_expired(self, loop_time: float) -> None:
-        now = self.clock()
-        for peer in tuple(self._peers):
-            if peer.identity.expires_at is not None and peer.identity.expires_at <= now:
-                peer.close(CloseCode.SESSION_ENDED, "The token has expired")
-            elif peer.blocked_since is not None and loop_time - peer.blocked_since > self.limits.stalled_seconds:
-                peer.close(CloseCode.TOO_SLOW, "Too slow a reader")
-
-    async def _check_rights(self) -> None:
-        peers = [peer for peer in self._peers if peer.identity.session_id is not None]
-        if not peers or self.authenticator is None:
-            return
-        rights = await self.authenticator.rights({peer.identity for peer in peers})
-        for peer in peers:
-            found = rights.get(peer.identity.session_id or "")
-            if found is None:
-                peer.close(CloseCode.SESSION_ENDED, "The session has ended")
-            else:
-                await self.change_identity(peer, peer.identity.with_rights(found))
+        if match.channel.presence and peer.identity.user_id is not None:
+            self.presences.leave(channel, peer.identity.user_id)
 
     async def change_identity(self, peer: Peer, identity: Identity) -> None:
         """Take a newer identity of the same user; what their new rights do not allow is received no more.
@@ -306,38 +243,40 @@ class Hub:
         before, peer.identity = peer.identity, identity
         if before.rights == identity.rights:
             return
-        try:
-            await self._authorize_again(peer)
-        except ServiceUnavailable:
-            peer.identity = before
-            raise
-
-    async def _authorize_again(self, peer: Peer) -> None:
         for channel, (subscription, match) in tuple(peer.subscriptions.items()):
             try:
                 await self._authorize(peer, match)
             except ServiceUnavailable:
+                if peer.identity is identity:
+                    peer.identity = before
                 raise
-            except ApiError:
+            except Exception as error:
+                if not isinstance(error, HTTPException):
+                    logger.exception("guard_failed", channel=match.channel.pattern)
                 self.unsubscribe(peer, channel)
-                peer.put(channel, subscription.last, encode(Unsubscribed(channel=channel)))
+                peer.put(channel, Frames.one(encode(Unsubscribed(channel=channel)), subscription.last))
 
-    async def _tell_presence(self) -> None:
-        members = {
-            (channel, str(peer.identity.user_id))
-            for peer in self._peers
-            if peer.identity.user_id is not None
-            for channel, (_, match) in peer.subscriptions.items()
-            if match.channel.presence
-        }
-        if members:
-            await self.store.enter(members)
+    async def _authorize(self, peer: Peer, match: Match) -> None:
+        while True:
+            identity = peer.identity
+            overrides = {} if self.authenticator is None else self.authenticator.overrides(identity)
+            await match.channel.authorize(peer.connection, match.parameters, identity, overrides)
+            # The guard may have looked before the rights changed, and answered after everything was looked at again.
+            if peer.identity.rights == identity.rights:
+                return
+
+    # What goes on meanwhile
+
+    def catch_up(self) -> None:
+        """Messages may have been missed, in every channel."""
+        for feed in tuple(self._feeds.values()):
+            feed.catch_up()
 
     def drain(self) -> None:
         """Close every connection within `drain_seconds`, and take no new ones."""
         self.is_draining = True
         self._count_out(len(self._peers))
-        for peer in tuple(self._peers):
+        for peer in self.peers:
             self._close_soon(peer)
 
     def abandon(self) -> None:
@@ -352,64 +291,3 @@ class Hub:
     def _count_out(self, by: int) -> None:
         if self._drain is not None:
             self._drain.in_flight += by
-
-
-@asynccontextmanager
-async def open_hub(
-    channels: Channels,
-    store: ChannelStore | None = None,
-    *,
-    authenticator: Authenticator | None = None,
-    allowed_origins: Collection[str] = (),
-    limits: Limits | None = None,
-    drain: Drain | None = None,
-    drain_seconds: float = 3.0,
-    clock: Clock = wall_clock,
-) -> AsyncIterator[Hub]:
-    """A `Hub` that watches its connections meanwhile; see there for the arguments.
-
-    As a resource: `Resource("realtime", lambda opened: open_hub(channels, ...))`. Without a store, channels are this
-    process's own.
-    """
-    async with task_group() as group:
-
-        def spawn(work: Coroutine[Any, Any, None]) -> None:
-            group.create_task(_logged(work))
-
-        hub = Hub(
-            channels,
-            store or MemoryChannels(clock=clock),
-            spawn=spawn,
-            authenticator=authenticator,
-            allowed_origins=allowed_origins,
-            limits=limits,
-            drain=drain,
-            drain_seconds=drain_seconds,
-            clock=clock,
-        )
-        hub.store.on_gap(hub.catch_up)
-        if drain is not None:
-            drain.on_draining(hub.drain)
-        async with running(hub.watch()):
-            try:
-                yield hub
-            finally:
-                hub.abandon()
-
-
-async def _logged(work: Coroutine[Any, Any, None]) -> None:
-    # One channel's failure must not end the service, which is what a task group would make of it.
-    try:
-        await work
-    except Exception:
-        logger.exception("realtime_work_failed")
-
-
-async def get_hub(connection: HTTPConnection) -> Hub:
-    """The `Hub` that the lifespan holds under the name `realtime`."""
-    hub: Hub = connection.state.realtime
-    return hub
-
-
-Realtime = Annotated[Hub, Depends(get_hub)]
-"""The hub, as a parameter of a route or a job: `await realtime.publish("posts", post)`."""

@@ -1,5 +1,6 @@
 """What travels over a socket, typed: the text frames that clients send, and those that the server sends."""
 
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -102,7 +103,7 @@ class Authenticated(_Frame):
 
     type: Literal["authenticated"] = "authenticated"
     user_id: int | str | None
-    expires_at: Annotated[int | None, Field(description="Seconds since the epoch; null: as long as the session")]
+    expires_at: Annotated[datetime | None, Field(description="In UTC; null: as long as the session")]
 
 
 class ErrorMessage(_Frame):

@@ -6,8 +6,9 @@ from enum import IntEnum
 from starlette.requests import HTTPConnection
 
 from hardpoint.realtime.channels import Match
-from hardpoint.realtime.feed import Subscription
+from hardpoint.realtime.frames import Frames
 from hardpoint.realtime.identity import Identity
+from hardpoint.realtime.subscription import Subscription
 
 __all__ = ["CloseCode", "Peer"]
 
@@ -31,19 +32,21 @@ class Peer(ABC):
         identity: Who it is.
     """
 
+    __slots__ = ("connection", "identity", "subscriptions")
+
     def __init__(self, connection: HTTPConnection, identity: Identity) -> None:
         self.connection = connection
         self.identity = identity
         self.subscriptions: dict[str, tuple[Subscription, Match]] = {}
 
     @property
+    @abstractmethod
     def blocked_since(self) -> float | None:
         """Since when, on the loop's clock, the client does not read; `None` when it does."""
-        return None
 
     @abstractmethod
-    def put(self, channel: str, offset: int, text: str) -> None:
-        """Send the text of a frame of `channel`, now or as soon as what is before it is sent."""
+    def put(self, channel: str, frames: Frames) -> None:
+        """Send frames of `channel`, now or as soon as what is before them is sent."""
 
     @abstractmethod
     async def flushed(self) -> None:

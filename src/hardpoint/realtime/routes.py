@@ -1,12 +1,12 @@
 """The routes: the socket, the events, and their description."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, WebSocket
 from fastapi.params import Depends as DependsMark
 from starlette.requests import Request
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse
 
 from hardpoint.errors import (
     Forbidden,
@@ -18,11 +18,14 @@ from hardpoint.errors import (
     responses,
 )
 from hardpoint.realtime.asyncapi import asyncapi_document
-from hardpoint.realtime.hub import Realtime
+from hardpoint.realtime.opening import Realtime
 from hardpoint.realtime.socket import serve_socket
-from hardpoint.realtime.sse import EventStream, event_stream
+from hardpoint.realtime.sse import EventStream, EventStreamResponse, event_stream
 
 __all__ = ["realtime_router"]
+
+# FastAPI closes what is in them when the endpoint ends.
+_DEPENDENCIES_OF_A_ROUTE: Final = ("fastapi_function_astack", "fastapi_inner_astack")
 
 
 def realtime_router(
@@ -38,21 +41,19 @@ def realtime_router(
         socket_path: Where the WebSocket is.
         events_path: Where the same channels are as server-sent events; `None` for nowhere.
         asyncapi_path: Where the AsyncAPI document is; `None` for nowhere.
-        dependencies: What runs before a socket or a stream begins, such as a `RateLimit`.
+        dependencies: What runs before a socket or a stream begins, such as a `RateLimit`. Those with `yield` end before
+            the socket begins, so that a session of the database is not held for as long as the socket.
     """
     router = APIRouter(tags=["realtime"])
 
     async def live(websocket: WebSocket, hub: Realtime) -> None:
+        for stack in _DEPENDENCIES_OF_A_ROUTE:
+            await websocket.scope[stack].aclose()
         await serve_socket(websocket, hub)
 
-    async def events(stream: Annotated[EventStream, Depends(event_stream)]) -> StreamingResponse:
+    async def events(stream: Annotated[EventStream, Depends(event_stream)]) -> EventStreamResponse:
         """Server-sent events: one for each message of the channels, to be resumed with `Last-Event-ID`."""
-        return StreamingResponse(
-            stream.events(),
-            media_type="text/event-stream",
-            # A proxy that collects a response before it passes it on would collect for ever.
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        return EventStreamResponse(stream)
 
     async def asyncapi(request: Request, hub: Realtime) -> JSONResponse:
         app: Any = request.app
@@ -65,7 +66,7 @@ def realtime_router(
             events_path,
             events,
             summary="A stream of events",
-            response_class=StreamingResponse,
+            response_class=EventStreamResponse,
             responses={
                 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
                 **responses(Unauthorized, Forbidden, NotFound, ValidationFailed, RateLimited, ServiceUnavailable),

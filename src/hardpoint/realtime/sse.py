@@ -9,14 +9,21 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Header, Query
 from starlette.requests import HTTPConnection
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from hardpoint.errors import RateLimited, ServiceUnavailable, Unauthorized
-from hardpoint.realtime.hub import Hub, Realtime
+from hardpoint.log import get_logger
+from hardpoint.realtime.frames import Frames
+from hardpoint.realtime.hub import Hub
 from hardpoint.realtime.identity import ANYBODY, Identity
+from hardpoint.realtime.opening import Realtime
 from hardpoint.realtime.peer import CloseCode, Peer
 
-__all__ = ["EventStream", "event_stream"]
+__all__ = ["EventStream", "EventStreamResponse", "event_stream"]
+
+logger = get_logger("hardpoint.realtime")
 
 _BEAT_SECONDS: Final = 15.0
 _RETRY_MS: Final = 2_000
@@ -42,21 +49,40 @@ class EventStream(Peer):
         self._hub = hub
         self._places: dict[str, int] = {}
         self._waiting: deque[str] = deque()
+        self._characters = 0
         self._arrived = asyncio.Event()
+        self._blocked_since: float | None = None
         self._has_begun = False
         self._is_closed = False
+        self.deadline = asyncio.timeout(None)
+
+    @property
+    @override
+    def blocked_since(self) -> float | None:
+        """Since when the server waits for the client to read."""
+        return self._blocked_since
 
     @override
-    def put(self, channel: str, offset: int, text: str) -> None:
-        """Send the text of a frame as an event."""
+    def put(self, channel: str, frames: Frames) -> None:
+        """Send frames as events."""
+        for offset, text in zip(frames.offsets, frames.texts, strict=True):
+            self._put(channel, offset, text)
+
+    def _put(self, channel: str, offset: int, text: str) -> None:
         if self._is_closed:
             return
+        limits = self._hub.limits
         # What was missed is put before the response begins, and is bounded by the history.
-        if self._has_begun and len(self._waiting) >= self._hub.limits.max_waiting_messages:
+        if self._has_begun and (
+            len(self._waiting) >= limits.max_waiting_messages
+            or self._characters + len(text) > limits.max_waiting_characters
+        ):
             self.overflowed()
             return
         self._places[channel] = offset
-        self._waiting.append(f"id: {urlencode(self._places)}\ndata: {text}\n\n")
+        event = f"id: {urlencode(self._places)}\ndata: {text}\n\n"
+        self._waiting.append(event)
+        self._characters += len(event)
         self._arrived.set()
 
     @override
@@ -65,27 +91,67 @@ class EventStream(Peer):
 
     @override
     def close(self, code: CloseCode, reason: str) -> None:
-        """End the response after what waits."""
-        if not self._is_closed:
-            self._hub.closings[code] += 1
+        """End the response after what waits, and give up on it after a while."""
+        if self._is_closed:
+            return
         self._is_closed = True
+        logger.info("stream_closing", code=int(code), reason=reason)
+        self._hub.closings[code] += 1
+        if code in {CloseCode.TOO_SLOW, CloseCode.SESSION_ENDED}:
+            self._waiting.clear()
         self._arrived.set()
+        if self._has_begun:
+            self.deadline.reschedule(asyncio.get_running_loop().time() + self._hub.limits.closing_seconds)
 
     async def events(self) -> AsyncIterator[str]:
         """The response's body."""
         self._has_begun = True
-        yield f"retry: {_RETRY_MS}\n\n"
-        while True:
-            while self._waiting:
-                yield self._waiting.popleft()
+        loop = asyncio.get_running_loop()
+        event: str | None = f"retry: {_RETRY_MS}\n\n"
+        while event is not None:
+            self._blocked_since = loop.time()
+            yield event
+            self._blocked_since = None
+            event = await self._next()
+
+    async def _next(self) -> str | None:
+        while not self._waiting:
             if self._is_closed:
-                return
+                return None
             self._arrived.clear()
             try:
                 async with asyncio.timeout(_BEAT_SECONDS):
                     await self._arrived.wait()
             except TimeoutError:
-                yield ": still here\n\n"
+                return ": still here\n\n"
+        event = self._waiting.popleft()
+        self._characters -= len(event)
+        return event
+
+
+class EventStreamResponse(StreamingResponse):
+    """The response of a stream, which ends when its client does not even read that it is closed.
+
+    Args:
+        stream: The stream.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, stream: EventStream) -> None:
+        # A proxy that collects a response before it passes it on would collect for ever.
+        super().__init__(stream.events(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._deadline = stream.deadline
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._deadline:
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            if not self._deadline.expired():
+                raise
+            logger.info("stream_abandoned")
 
 
 async def event_stream(

@@ -1,7 +1,6 @@
 """Channels over Valkey or Redis: one history for all processes, and one subscription connection for each of them."""
 
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -17,6 +16,7 @@ __all__ = ["ValkeyChannels", "open_valkey_channels"]
 
 _KEY_SECONDS: Final = 86_400
 _PRESENT_SECONDS: Final = 30
+_MEMBERS_AT_ONCE: Final = 500
 # A channel's end outlives its messages by this much, so that who missed nothing is told so.
 _END_SECONDS: Final = 86_400
 
@@ -68,6 +68,18 @@ return {last, 1, redis.call('XRANGE', KEYS[2], '(' .. ARGV[2] .. '-0', '+')}
 """
 )
 
+# By the store's clock, which all processes share. Members of a killed process would otherwise stay for as long as
+# anybody is present.
+_ENTER: Final = """
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+for place = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[place]) end
+redis.call('EXPIRE', KEYS[1], ARGV[1] * 2)
+"""
+_PRESENT: Final = """
+return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. redis.call('TIME')[1], '+inf')
+"""
+
 
 class ValkeyChannels:
     """A `ChannelStore` on Valkey or Redis; make it with `open_valkey_channels`.
@@ -88,6 +100,8 @@ class ValkeyChannels:
         self._instance = secrets.token_hex(6)
         self._publish = client.register_script(_PUBLISH)
         self._read = client.register_script(_READ)
+        self._enter = client.register_script(_ENTER)
+        self._present = client.register_script(_PRESENT)
         self._listening: dict[tuple[str, Callable[[Entry], None]], Callable[[bytes], None]] = {}
 
     def _keys(self, channel: str, key: str | None = None) -> list[str]:
@@ -152,16 +166,13 @@ class ValkeyChannels:
 
     async def enter(self, members: Collection[tuple[str, str]]) -> None:
         """Say that each (channel, member) is present in this process, for the next half a minute."""
-        until = time.time() + _PRESENT_SECONDS
-        try:
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for channel, member in members:
-                    key = self._present_key(channel)
-                    pipeline.zadd(key, {f"{self._instance} {member}": until})
-                    pipeline.expire(key, _PRESENT_SECONDS * 2)
-                await pipeline.execute()
-        except ValkeyUnavailable as error:
-            raise ServiceUnavailable("Channels are not available") from error
+        by_channel: dict[str, list[str]] = {}
+        for channel, member in members:
+            by_channel.setdefault(channel, []).append(f"{self._instance} {member}")
+        for channel, entered in by_channel.items():
+            for start in range(0, len(entered), _MEMBERS_AT_ONCE):
+                some = entered[start : start + _MEMBERS_AT_ONCE]
+                await self._run(self._enter, [self._present_key(channel)], [_PRESENT_SECONDS, *some])
 
     async def leave(self, channel: str, member: str) -> None:
         """Say that `member` has left, as far as this process knows."""
@@ -172,11 +183,7 @@ class ValkeyChannels:
 
     async def present(self, channel: str) -> list[str]:
         """Who is present, in every process, sorted."""
-        key = self._present_key(channel)
-        try:
-            found: list[Any] = await self._client.zrange(key, f"({time.time()}", "+inf", byscore=True)
-        except ValkeyUnavailable as error:
-            raise ServiceUnavailable("Channels are not available") from error
+        found: list[bytes] = await self._run(self._present, [self._present_key(channel)], [])
         return sorted({member.decode().partition(" ")[2] for member in found})
 
     def _present_key(self, channel: str) -> str:
