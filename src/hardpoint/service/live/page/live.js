@@ -30,12 +30,13 @@ async function call(method, path, { json, form } = {}) {
 async function refresh() {
   const answer = await call('POST', 'auth/refresh', { json: { refresh_token: tokens.refresh_token } })
   if (answer.ok) tokens = await answer.json()
-  else end('The session has ended')
+  else if (answer.status === 401) end('The session has ended')
   return answer.ok
 }
 
 function end(reason) {
   tokens = null
+  socket?.close()
   places.clear()
   articles.clear()
   list.replaceChildren()
@@ -57,8 +58,9 @@ function show(post) {
       write(post.id, event.target)
     })
     articles.set(post.id, article)
-    list.prepend(article)
-    for (const id of [...articles.keys()].slice(0, -SHOWN_POSTS)) forget(id)
+    const older = [...list.children].find((other) => Number(other.dataset.id) < post.id)
+    list.insertBefore(article, older ?? null)
+    for (const surplus of [...list.children].slice(SHOWN_POSTS)) forget(Number(surplus.dataset.id))
   }
   article.querySelector('h2').textContent = post.title
   article.querySelector('p').textContent = post.body
@@ -73,12 +75,12 @@ function forget(id) {
 
 function showComment(comment) {
   const comments = articles.get(comment.post_id)?.querySelector('ol')
-  // A list that was read again may hold what arrives afterwards.
+  // What is read and what arrives may be the same, and come in any order.
   if (!comments || comments.querySelector(`[data-id="${comment.id}"]`)) return
   const item = document.createElement('li')
   item.dataset.id = comment.id
   item.textContent = comment.body
-  comments.append(item)
+  comments.insertBefore(item, [...comments.children].find((other) => Number(other.dataset.id) > comment.id) ?? null)
 }
 
 async function write(id, form) {
@@ -86,17 +88,18 @@ async function write(id, form) {
   if (answer.ok) form.reset()
 }
 
-async function load() {
-  const page = await (await call('GET', `posts?limit=${SHOWN_POSTS}`)).json()
-  for (const post of page.items.reverse()) {
-    show(post)
-    await loadComments(post.id)
+// The state as it is, for a channel whose messages from before are not known: at first, and when too many were missed.
+async function load(channel) {
+  const id = channel.split(':')[1]
+  const answer = await call('GET', id ? `posts/${id}/comments?limit=20` : `posts?limit=${SHOWN_POSTS}`)
+  if (!answer.ok) return
+  for (const item of (await answer.json()).items.reverse()) {
+    if (id) showComment(item)
+    else {
+      show(item)
+      if (!places.has(`post:${item.id}`)) subscribe(`post:${item.id}`)
+    }
   }
-}
-
-async function loadComments(id) {
-  const answer = await call('GET', `posts/${id}/comments?limit=20`)
-  if (answer.ok) for (const comment of (await answer.json()).items.reverse()) showComment(comment)
 }
 
 // The socket
@@ -128,9 +131,11 @@ async function connect() {
     for (const id of articles.keys()) subscribe(`post:${id}`)
   }
   socket.onmessage = (event) => receive(JSON.parse(event.data))
-  socket.onclose = ({ code }) => {
+  socket.onclose = async ({ code }) => {
+    if (!tokens) return
     // The token expires before the session does: then a refreshed one goes on where this one stopped.
-    if (tokens) code === NOT_AUTHENTICATED || code === SESSION_ENDED ? refresh().then((ok) => ok && retry()) : retry()
+    if (code === NOT_AUTHENTICATED || code === SESSION_ENDED) await refresh().catch(() => false)
+    if (tokens) retry()
   }
 }
 
@@ -144,14 +149,19 @@ function retry() {
 function receive(message) {
   const { type, channel, offset, data } = message
   if (type === 'subscribed') {
-    const isBack = places.has(channel)
     places.set(channel, offset)
-    if (isBack && !message.recovered) load()
+    if (!message.recovered) {
+      // After subscribing, so that nothing can come between; without it, from the beginning.
+      load(channel).catch(() => {
+        places.delete(channel)
+        socket.close()
+      })
+    }
   } else if (type === 'message') {
     places.set(channel, offset)
     if (channel === 'posts') {
       show(data)
-      subscribe(`post:${data.id}`)
+      if (!places.has(`post:${data.id}`)) subscribe(`post:${data.id}`)
     } else {
       showComment(data)
     }
@@ -171,6 +181,5 @@ login.addEventListener('submit', async (event) => {
   login.reset()
   login.hidden = true
   list.hidden = false
-  await load()
   await connect()
 })
