@@ -111,7 +111,7 @@ async def call(url: str) -> Any:
 
 async def received(clients: list[Client], count: int) -> float:
     """When every client has `count` messages more."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(30):
         while min(client.count for client in clients) < count:
             await asyncio.sleep(0.002)
     return time.monotonic()
@@ -123,7 +123,14 @@ async def serving(way: str, core: int) -> AsyncIterator[tuple[str, int]]:
     port = free_port()
     command = ["taskset", "-c", str(core), sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "--factory"]
     command += [f"apps.live:{way}", "--port", str(port), "--no-access-log", "--log-level", "critical"]
-    command += ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--backlog", "4096"]
+    command += [
+        "--ws",
+        os.environ.get("WSIMPL", "websockets-sansio"),
+        "--ws-per-message-deflate",
+        "false",
+        "--backlog",
+        "4096",
+    ]
     command += ["--timeout-graceful-shutdown", "1"]
     process = subprocess.Popen(command)
     try:

@@ -115,7 +115,13 @@ def broadcaster_memory() -> FastAPI:
     from broadcaster import Broadcast
 
     broadcast = Broadcast("memory://")
-    app = FastAPI(openapi_url=None, lifespan=lambda _: broadcast)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with broadcast:
+            yield
+
+    app = FastAPI(openapi_url=None, lifespan=lifespan)
 
     @app.websocket("/ws")
     async def live(websocket: WebSocket) -> None:
