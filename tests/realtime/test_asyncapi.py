@@ -49,7 +49,7 @@ def test_it_has_what_the_standard_asks_for_and_every_reference_leads_somewhere()
     assert document["info"] == {"title": "t", "version": "1"}
     assert document["channels"]["socket"]["address"] == "/live"
     addresses = {channel["address"] for channel in document["channels"].values()}
-    assert addresses == {"/live", "news", "short", "staff", "item:{item_id}", "user:{user_id}"}
+    assert addresses == {"/live", "news", "short", "long", "staff", "item:{item_id}", "user:{user_id}"}
     for channel in document["channels"].values():
         assert set(channel.get("parameters", ())) == {
             part for part in ("item_id", "user_id") if part in channel["address"]
