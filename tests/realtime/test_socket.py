@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.requests import HTTPConnection
 from websockets import InvalidStatus
 
 from hardpoint.errors import NotFound
 from hardpoint.lifespan import Drain
+from hardpoint.realtime import Identity
 from realtime.serving import ORIGIN, Bench, serving
 from support.asgi import logged
 from support.live import live
@@ -101,6 +103,29 @@ async def test_when_nobody_can_say_who_it_is_the_handshake_is_refused(bench: Ben
     bench.users.is_away = True
     status, _ = await refusal(bench, "/ws?token=1/s")
     assert status == 503
+
+
+async def test_when_nobody_can_say_who_it_is_after_the_handshake_the_client_is_told_to_come_back(bench: Bench) -> None:
+    async with live(bench.url) as client:
+        bench.users.is_away = True
+        await client.send(type="auth", token="1/s")
+        assert await client.close_code() == 1012
+    bench.users.is_away = False
+    async with live(bench.url) as client:
+        assert (await client.ask(type="auth", token="1/s"))["type"] == "authenticated"
+
+
+async def test_who_it_is_may_take_too_long_to_find_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(authentication_seconds=0.2) as bench:
+
+        async def by_token(connection: HTTPConnection, token: str) -> Identity:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        monkeypatch.setattr(bench.users, "by_token", by_token)
+        async with live(bench.url) as client:
+            await client.send(type="auth", token="1/s")
+            assert await client.close_code() == 1012
 
 
 # Channels

@@ -87,13 +87,11 @@ async def _by_first_message(websocket: WebSocket, hub: Hub) -> Identity | None:
     try:
         async with asyncio.timeout(hub.limits.authentication_seconds):
             message = await websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return None
-            sent = _parse(message, hub)
-            if isinstance(sent, Authenticate) and hub.authenticator is not None:
-                identity = await hub.authenticator.by_token(websocket, sent.token)
-                await websocket.send_text(_authenticated(identity))
-                return identity
+        if message["type"] == "websocket.disconnect":
+            return None
+        sent = _parse(message, hub)
+        if isinstance(sent, Authenticate):
+            return await _by_token(websocket, hub, sent.token)
     except _TooBig:
         await websocket.close(CloseCode.TOO_BIG, "The frame is too large")
         return None
@@ -101,6 +99,22 @@ async def _by_first_message(websocket: WebSocket, hub: Hub) -> Identity | None:
         pass
     await _refuse(websocket, hub)
     return None
+
+
+async def _by_token(websocket: WebSocket, hub: Hub, token: str) -> Identity | None:
+    assert hub.authenticator is not None  # noqa: S101 - narrows the type; without one nobody is asked.
+    try:
+        # The client has said it in time; how long it takes to find out is not its fault.
+        async with asyncio.timeout(hub.limits.authentication_seconds):
+            identity = await hub.authenticator.by_token(websocket, token)
+    except (ServiceUnavailable, TimeoutError):
+        # Not 4001, for which a client throws a good token away.
+        logger.warning("socket_not_authenticated", reason="not available")
+        hub.closings[CloseCode.RESTART] += 1
+        await websocket.close(CloseCode.RESTART, "Not available at the moment")
+        return None
+    await websocket.send_text(_authenticated(identity))
+    return identity
 
 
 async def _refuse(websocket: WebSocket, hub: Hub) -> None:
