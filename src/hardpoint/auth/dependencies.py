@@ -185,7 +185,7 @@ async def credentials(connection: HTTPConnection) -> Credentials:
         scheme, _, token = authorizations[0].partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized
-        return Credentials(bearer=token.strip())
+        return Credentials(bearer=token.strip(" \t"))
     cookies = session_cookies(connection)
     if len(cookies) > 1:
         raise BadRequest("There are two session cookies", code="INVALID_REQUEST")

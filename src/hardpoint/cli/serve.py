@@ -67,6 +67,7 @@ def command(host: str, port: int, workers: int, reload: bool, app: str | None = 
             # Forwarding headers are ClientAddressMiddleware's, which reads them from the right.
             proxy_headers=False,
             server_header=False,
+            http="hardpoint.cli.http_protocol:HttpProtocol",
             ws="hardpoint.realtime.uvicorn:SocketProtocol",
             ws_max_size=65_536,
             # Who does not answer is gone after 40 seconds.

@@ -76,7 +76,7 @@ class CursorSigner:
     def sign(self, listing: str, values: Sequence[Any]) -> str:
         """The cursor for the row with these sort `values` in `listing`."""
         payload = json.dumps([_plain(value) for value in values], separators=(",", ":")).encode()
-        return urlsafe_b64encode(self._signature(listing, payload) + payload).rstrip(b"=").decode("ascii")
+        return _encoded(self._signature(listing, payload) + payload)
 
     def read(self, listing: str, cursor: str) -> list[Any]:
         """The sort values in `cursor`.
@@ -88,6 +88,9 @@ class CursorSigner:
             raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         except ValueError:
             raise _broken_cursor() from None
+        # The decoder passes over what is not of its alphabet; a cursor has one spelling.
+        if _encoded(raw) != cursor:
+            raise _broken_cursor()
         signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._signature(listing, payload)):
             raise _broken_cursor()
@@ -96,6 +99,10 @@ class CursorSigner:
 
     def _signature(self, listing: str, payload: bytes) -> bytes:
         return hmac.digest(self._key, listing.encode() + b"\x00" + payload, sha256)[:_SIGNATURE_BYTES]
+
+
+def _encoded(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def _broken_cursor() -> ValidationFailed:
