@@ -69,7 +69,8 @@ def test_a_job_is_for_who_queued_it_and_for_admins(
     check_envelope(other.client.get(f"/jobs/{job_id}"), 404, "NOT_FOUND")
     check_envelope(anyone.get(f"/jobs/{job_id}"), 401, "INVALID_TOKEN")
     check_envelope(user.client.get(f"/jobs/{'0' * 32}"), 404, "NOT_FOUND")
-    check_envelope(user.client.get("/jobs/no-such-id"), 422, "VALIDATION_ERROR")
+    check_envelope(user.client.get("/jobs/no-such-id"), 404, "NOT_FOUND")
+    check_envelope(user.client.get("/jobs/no%00id"), 422, "VALIDATION_ERROR")
 
 
 def test_a_post_that_is_deleted_before_its_job_runs_is_no_endless_job(user: Account) -> None:

@@ -1,13 +1,17 @@
 """Jobs as they are declared."""
 
+import math
 import random
+from typing import Any
 
 import pytest
+from fastapi import Request
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from hardpoint.db import Session
-from hardpoint.jobs import JobQueue, JobRegistry
+from hardpoint.jobs import JobQueue, JobRegistry, RetryPolicy
 
 
 def test_a_job_can_be_called_like_the_function_that_it_is() -> None:
@@ -27,11 +31,9 @@ def test_a_job_can_be_called_like_the_function_that_it_is() -> None:
 
 @given(st.integers(1, 200), st.floats(0, 1), st.integers(0, 2**32))
 def test_pauses_double_up_to_their_bound_with_jitter(attempt: int, jitter: float, seed: int) -> None:
-    @JobRegistry().job(backoff_seconds=2, max_backoff_seconds=600, jitter=jitter)
-    async def work() -> None: ...
-
+    policy = RetryPolicy(backoff_seconds=2, max_backoff_seconds=600, jitter=jitter)
     plain = min(2 * 2 ** (attempt - 1), 600)
-    pause = work.pause_after(attempt, chance=random.Random(seed))
+    pause = policy.pause_after(attempt, chance=random.Random(seed))
     assert plain * (1 - jitter) <= pause <= plain * (1 + jitter) + 1e-9
 
 
@@ -54,9 +56,12 @@ def test_what_cannot_be_a_job_is_refused_when_it_is_written() -> None:
     async def bare(number) -> None: ...  # type: ignore[no-untyped-def]
     async def needs_argument(number: int) -> None: ...
     async def fine(session: Session) -> None: ...
+    async def takes_request(request: Request) -> None: ...
+    async def takes_positional(number: int, /) -> None: ...
+    async def takes_field(number: int = Field(5, gt=0)) -> None: ...
 
-    for wrong in (sync, variadic, bare):
-        with pytest.raises(TypeError, match="async function|annotate"):
+    for wrong in (sync, variadic, bare, takes_request, takes_positional, takes_field):
+        with pytest.raises(TypeError, match="async function|annotate|JSON|by its parameters|Annotated"):
             registry.job()(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="do not fit"):
         registry.job(schedule="* * * * *")(needs_argument)
@@ -68,8 +73,12 @@ def test_what_cannot_be_a_job_is_refused_when_it_is_written() -> None:
         {"backoff_seconds": -1},
         {"max_backoff_seconds": 1, "backoff_seconds": 2},
         {"timeout_seconds": 0},
+        {"timeout_seconds": math.nan},
+        {"backoff_seconds": math.nan},
+        {"max_backoff_seconds": math.inf},
+        {"name": "n" * 201},
     ):
-        with pytest.raises(ValueError, match="must be|at least"):
+        with pytest.raises(ValueError, match="must be|at least|1 to 200"):
             registry.job(**options)(fine)  # type: ignore[arg-type]
 
     async def takes_delay(delay: int) -> None: ...
@@ -79,3 +88,17 @@ def test_what_cannot_be_a_job_is_refused_when_it_is_written() -> None:
     registry.job(queue="mail")(fine)
     with pytest.raises(ValueError, match="already"):
         registry.job()(fine)
+
+
+@pytest.mark.parametrize(
+    "options", [{"name": ""}, {"name": "_dbos_internal_queue"}, {"concurrency": 0}, {"total_concurrency": 0}]
+)
+def test_what_cannot_be_a_queue_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="queue"):
+        JobQueue(**{"name": "mail", **options})
+
+
+def test_two_queues_have_two_names() -> None:
+    with pytest.raises(ValueError, match="Two queues are named 'mail'"):
+        JobRegistry(JobQueue("mail"), JobQueue("mail", concurrency=2))
+    assert JobRegistry(JobQueue("default", concurrency=2)).queues["default"].concurrency == 2

@@ -8,15 +8,15 @@ from typing import Annotated
 
 import pytest
 from fastapi import Depends
-from sqlalchemy import func, make_url, select
+from sqlalchemy import column, func, make_url, select, table
 from starlette.requests import HTTPConnection
 
 from hardpoint import context
-from hardpoint.db import Session
+from hardpoint.db import Session, open_database
 from hardpoint.errors import Conflict, NotFound, ServiceUnavailable
 from hardpoint.jobs import GiveUp, JobError, JobQueue, JobRegistry, JobRun
 from hardpoint.jobs.durable import open_durable_jobs
-from hardpoint.jobs.worker import JobChange, _Runner, open_worker
+from hardpoint.jobs.worker import JobChange, open_worker
 from support.asgi import logged
 from support.jobs import Bench, Done, finished, until
 from support.network import Link, Network
@@ -98,7 +98,7 @@ async def test_a_failing_job_is_tried_as_often_as_declared_and_can_be_begun_agai
     attempts: list[int] = []
     broken = True
 
-    @registry.job(attempts=3, backoff_seconds=0.05)
+    @registry.job(attempts=3, backoff_seconds=0)
     async def work(session: Session, run: JobRun) -> None:
         attempts.append(run.attempt)
         session.add(Done(number=run.attempt))
@@ -131,6 +131,8 @@ async def test_a_failing_job_is_tried_as_often_as_declared_and_can_be_begun_agai
         (GiveUp("No such printer"), "No such printer", 1),
         (ServiceUnavailable("The printer is away"), "The printer is away", 2),
         (RuntimeError("password=canary"), "RuntimeError", 2),
+        (JobError("what no database\x00 stores: \ud800"), "what no database stores: ?", 2),
+        (JobError("x" * 10_000), "x" * 2_000, 2),
     ],
 )
 async def test_what_a_failure_tells(bench: Bench, error: Exception, told: str, attempts: int) -> None:
@@ -254,7 +256,9 @@ async def test_progress_is_seen_while_a_job_runs(bench: Bench) -> None:
         assert (await finished(jobs, job_id)).status == "succeeded"
 
 
-async def test_a_deploy_runs_what_waits_with_the_new_code_and_keeps_what_it_does_not_know(bench: Bench) -> None:
+async def test_a_deploy_runs_what_waits_with_the_new_code_and_what_this_code_does_not_know_yet_waits(
+    bench: Bench,
+) -> None:
     old, new = JobRegistry(), JobRegistry()
     ran: list[str] = []
 
@@ -263,8 +267,8 @@ async def test_a_deploy_runs_what_waits_with_the_new_code_and_keeps_what_it_does
         ran.append(f"old {name}")
 
     @old.job()
-    async def removed() -> None:
-        ran.append("removed")
+    async def unknown_to_new() -> None:
+        ran.append("unknown")
 
     @new.job(name="greet")
     async def new_greet(name: str, politely: bool = True) -> None:
@@ -272,20 +276,44 @@ async def test_a_deploy_runs_what_waits_with_the_new_code_and_keeps_what_it_does
 
     async with bench.jobs(old) as jobs:
         greeting = await jobs.enqueue(old_greet, name="Ann")
-        unknown = await jobs.enqueue(removed)
+        unknown = await jobs.enqueue(unknown_to_new)
     async with bench.jobs(new) as jobs, bench.worker(jobs):
         assert (await finished(jobs, greeting)).status == "succeeded"
-        info = await finished(jobs, unknown)
-        assert (info.status, info.error) == ("failed", "There is no job 'removed' in this version")
+
+        async def has_failed_once() -> bool:
+            return (await jobs.info(unknown)).error is not None
+
+        await until(has_failed_once)
+        assert (await jobs.info(unknown)).error == "There is no job 'unknown_to_new' in this version"
     assert ran == ["new Ann True"]
     async with bench.jobs(old) as jobs, bench.worker(jobs):
-        await jobs.retry(unknown)
+        assert (await finished(jobs, unknown)).status == "succeeded"
+    assert ran == ["new Ann True", "unknown"]
+
+
+async def test_what_no_code_knows_any_more_fails_in_the_end_and_is_kept(bench: Bench) -> None:
+    old, new = JobRegistry(), JobRegistry()
+    ran: list[str] = []
+
+    @old.job()
+    async def removed() -> None:
+        ran.append("removed")
+
+    async with bench.jobs(old) as jobs:
+        job_id = await jobs.enqueue(removed)
+    # By this clock every pause is over.
+    async with bench.jobs(new, clock=lambda: 0.0) as jobs, bench.worker(jobs):
+        info = await finished(jobs, job_id)
+        assert (info.status, info.error) == ("failed", "There is no job 'removed' in this version")
+    assert ran == []
+    async with bench.jobs(old) as jobs, bench.worker(jobs):
+        await jobs.retry(job_id)
 
         async def succeeded() -> bool:
-            return (await jobs.info(unknown)).status == "succeeded"
+            return (await jobs.info(job_id)).status == "succeeded"
 
         await until(succeeded)
-    assert ran == ["new Ann True", "removed"]
+    assert ran == ["removed"]
 
 
 async def test_old_jobs_are_forgotten(bench: Bench) -> None:
@@ -371,11 +399,87 @@ async def test_a_scheduled_job_is_enqueued_by_itself(bench: Bench) -> None:
         assert {info.name for info in await jobs.list()} == {"tick"}
 
 
+async def test_a_schedule_that_the_code_no_longer_has_is_removed(bench: Bench) -> None:
+    old, new = JobRegistry(), JobRegistry()
+
+    @old.job(schedule="* * * * * *")
+    async def tick() -> None: ...
+
+    @new.job(schedule="0 0 1 1 *")
+    async def yearly() -> None: ...
+
+    schema = None if bench.url.startswith("sqlite") else "dbos"
+    kept = table("workflow_schedules", column("schedule_name"), schema=schema)
+
+    async def schedules() -> set[str]:
+        async with bench.database.session() as session:
+            return set(await session.scalars(select(kept.c.schedule_name)))
+
+    async with bench.jobs(old) as jobs, bench.worker(jobs):
+
+        async def is_there() -> bool:
+            return await schedules() == {"tick"}
+
+        await until(is_there)
+    async with bench.jobs(new) as jobs, bench.worker(jobs):
+
+        async def is_replaced() -> bool:
+            return await schedules() == {"yearly"}
+
+        await until(is_replaced)
+
+
+async def test_a_queue_runs_as_many_at_once_as_it_may_and_no_more(bench: Bench) -> None:
+    # The default concurrency is more than the total: the lower one counts.
+    registry = JobRegistry(JobQueue("three", concurrency=3), JobQueue("two", total_concurrency=2))
+    running = {"three": 0, "two": 0}
+    most = dict(running)
+
+    async def work(queue: str) -> None:
+        running[queue] += 1
+        most[queue] = max(most[queue], running[queue])
+        await asyncio.sleep(0.02)
+        running[queue] -= 1
+
+    @registry.job(queue="three")
+    async def one_of_three() -> None:
+        await work("three")
+
+    @registry.job(queue="two")
+    async def one_of_two() -> None:
+        await work("two")
+
+    async with bench.jobs(registry) as jobs:
+        async with bench.database.session() as session:
+            ids = [await jobs.enqueue(job, session=session) for job in (one_of_three, one_of_two) for _ in range(10)]
+        async with bench.worker(jobs):
+            for job_id in ids:
+                assert (await finished(jobs, job_id)).status == "succeeded"
+    assert most == {"three": 3, "two": 2}
+
+
+async def test_what_waits_in_a_queue_that_the_code_no_longer_has_is_run(bench: Bench) -> None:
+    old, new = JobRegistry(JobQueue("former")), JobRegistry()
+
+    @old.job(name="work", queue="former")
+    async def old_work() -> None: ...
+
+    @new.job(name="work")
+    async def new_work() -> None: ...
+
+    async with bench.jobs(old) as jobs:
+        async with bench.worker(jobs):
+            await finished(jobs, await jobs.enqueue(old_work))
+        waiting = await jobs.enqueue(old_work)
+    async with bench.jobs(new) as jobs, bench.worker(jobs):
+        assert (await finished(jobs, waiting)).status == "succeeded"
+
+
 async def test_every_change_of_a_job_is_told_and_a_failure_to_tell_changes_nothing(bench: Bench) -> None:
     registry = JobRegistry()
     failures = iter([True, False])
 
-    @registry.job(attempts=2, backoff_seconds=0.01)
+    @registry.job(attempts=2, backoff_seconds=0)
     async def fails_once() -> None:
         if next(failures):
             raise JobError("Not yet")
@@ -400,7 +504,7 @@ async def test_every_change_of_a_job_is_told_and_a_failure_to_tell_changes_nothi
     context.principal.set(None)
     assert told == [
         ("fails_once", "running", 1, None, "user:7"),
-        ("fails_once", "running", 1, "Not yet", "user:7"),
+        ("fails_once", "queued", 1, "Not yet", "user:7"),
         ("fails_once", "running", 2, None, "user:7"),
         ("fails_once", "succeeded", 2, None, "user:7"),
         ("fails", "running", 1, None, "user:7"),
@@ -430,37 +534,36 @@ async def test_a_failure_that_cannot_be_noted_at_once_is_not_the_end_of_the_job(
     bench: Bench, exactly_once: bool
 ) -> None:
     registry = JobRegistry()
+    runs: list[int] = []
     url = make_url(bench.url)
-    with Network.started() as network:
-        link = network.link("jobs>postgres", Path(str(url.query["host"])) / ".s.PGSQL.5432")
+    with Network.started() as network, logged() as records:
+        link = network.link("worker>postgres", Path(str(url.query["host"])) / ".s.PGSQL.5432")
 
-        @registry.job(attempts=3, backoff_seconds=0.05, exactly_once=exactly_once)
+        @registry.job(attempts=3, backoff_seconds=0, exactly_once=exactly_once)
         async def work(run: JobRun) -> None:
-            if run.attempt == 1:
+            runs.append(run.attempt)
+            if len(runs) == 1:
                 link.cut()
                 raise JobError("The database has gone away")
 
-        # Without what looks after a worker, which would end this process for such a fault.
         by_link = url.set(host="127.0.0.1", port=link.port, query={})
         async with (
-            open_durable_jobs(registry, bench.database, by_link) as broken,
+            open_database(by_link) as database,
+            open_durable_jobs(registry, database, by_link) as broken,
             bench.jobs(registry) as jobs,
-            broken.engine.working(
-                _Runner(broken, {"database": bench.database}, None),
-                executor_id="alone",
-                queues=list(registry.queues.values()),
-                schedules={},
-                poll_seconds=0.05,
-                drain_seconds=5,
-            ),
+            open_worker(broken, state={"database": database}, poll_seconds=0.05),
         ):
             job_id = await jobs.enqueue(work)
             await until(lambda: is_away(link))
-            # It has been noted by now, or would have been.
-            await asyncio.sleep(1)
+
+            async def is_lost() -> bool:
+                return bool(records.fields("worker_lost"))
+
+            await until(is_lost)
             link.heal()
             info = await finished(jobs, job_id)
-    assert (info.status, info.attempts) == ("succeeded", 2)
+    assert info.status == "succeeded"
+    assert len(runs) == 2
 
 
 async def is_away(link: Link) -> bool:

@@ -1,6 +1,9 @@
 """Light tasks: after the response, with what is theirs, and waited for at the end."""
 
 import asyncio
+import io
+import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +17,12 @@ from hardpoint import context
 from hardpoint.db import Database, Session, open_database
 from hardpoint.errors import Conflict, install_error_handlers
 from hardpoint.jobs import AfterResponse, LightTasks, after_response, open_light_tasks
-from hardpoint.middleware import ErrorsMiddleware, RequestIdMiddleware
+from hardpoint.lifespan import Lifespan, Resource
+from hardpoint.log import JsonFormatter, get_logger
+from hardpoint.middleware import ErrorsMiddleware, RequestIdMiddleware, TimeLimitMiddleware
 from support.asgi import client_of, logged
 from support.jobs import Base, Done
+from support.servers import running_app
 
 After = Annotated[AfterResponse, Depends(after_response)]
 
@@ -48,25 +54,28 @@ def make_app() -> FastAPI:
 
 async def test_a_task_runs_after_the_response_with_a_session_of_its_own(database: Database) -> None:
     app = make_app()
-    go_on, seen = asyncio.Event(), []
+    go_on = asyncio.Event()
+    sessions: list[object] = []
+    ids: list[str | None] = []
 
     async def note(number: int, session: Session) -> None:
         await go_on.wait()
         session.add(Done(number=number))
-        seen.append((context.request_id.get(), id(session)))
+        sessions.append(session)
+        ids.append(context.request_id.get())
 
     @app.post("/")
-    async def root(after: After, session: Session) -> int:
+    async def root(after: After, session: Session) -> None:
         after.run(note, number=7)
-        return id(session)
+        sessions.append(session)
 
     async with open_light_tasks({"database": database}) as tasks, served(app, database, tasks) as client:
         answer = await client.post("/", headers={"X-Request-ID": "the-request"})
         assert answer.status_code == 200
         assert tasks.waiting == 1
         go_on.set()
-    assert seen[0][0] == "the-request"
-    assert seen[0][1] != answer.json()
+    assert ids == ["the-request"]
+    assert sessions[0] is not sessions[1]
     async with database.session() as session:
         assert (await session.scalars(select(Done.number))).all() == [7]
 
@@ -112,6 +121,94 @@ async def test_a_task_that_fails_or_takes_too_long_is_logged_and_counted_and_har
     assert told == {"fails", "hangs"}
 
 
+async def test_a_task_knows_the_request_and_the_user_and_its_log_lines_do_too(database: Database) -> None:
+    app = make_app()
+    logger, lines = get_logger("test.light"), io.StringIO()
+
+    async def authenticate() -> None:
+        context.principal.set("user:7")
+
+    async def note() -> None:
+        logger.info("noted")
+
+    @app.post("/", dependencies=[Depends(authenticate)])
+    async def root(after: After) -> None:
+        after.run(note)
+
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(JsonFormatter())
+    logger.stdlib.addHandler(handler)
+    logger.stdlib.setLevel(logging.INFO)
+    try:
+        async with open_light_tasks({}) as tasks, served(app, database, tasks) as client:
+            await client.post("/", headers={"X-Request-ID": "the-request"})
+    finally:
+        logger.stdlib.removeHandler(handler)
+    line = json.loads(lines.getvalue())
+    assert (line["event"], line["request_id"], line["principal"]) == ("noted", "the-request", "user:7")
+
+
+async def test_a_client_that_goes_away_does_not_take_the_task_with_it() -> None:
+    app = FastAPI(lifespan=Lifespan(Resource("light_tasks", lambda opened: open_light_tasks(opened.state))))
+    began, gone, ran = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def note() -> None:
+        ran.set()
+
+    @app.get("/")
+    async def root(after: After) -> int:
+        after.run(note)
+        began.set()
+        await gone.wait()
+        return 1
+
+    async with running_app(app, lifespan="on") as url:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await began.wait()
+        writer.transport.abort()
+        gone.set()
+        await asyncio.wait_for(ran.wait(), 30)
+
+
+async def test_a_request_whose_time_is_over_leaves_nothing_to_do(database: Database) -> None:
+    app = make_app()
+    ran: list[int] = []
+
+    async def note() -> None:
+        ran.append(1)
+
+    @app.post("/")
+    async def root(after: After) -> None:
+        after.run(note)
+        await asyncio.Event().wait()
+
+    limited = FastAPI()
+    limited.mount("/", TimeLimitMiddleware(app, seconds=0.05))
+    async with open_light_tasks({}) as tasks, served(limited, database, tasks) as client:
+        assert (await client.post("/")).status_code == 504
+    assert ran == []
+
+
+async def test_one_too_many_and_one_too_late_are_dropped_and_counted() -> None:
+    go_on = asyncio.Event()
+    ran: list[int] = []
+
+    async def work() -> None:
+        await go_on.wait()
+        ran.append(1)
+
+    with logged() as records:
+        async with open_light_tasks({}, max_waiting=2) as tasks:
+            for _ in range(3):
+                tasks.start(work, {})
+            assert (tasks.waiting, tasks.failed) == (2, 1)
+            go_on.set()
+        tasks.start(work, {})
+    assert (ran, tasks.waiting, tasks.done, tasks.failed) == ([1, 1], 0, 2, 2)
+    assert [fields["reason"] for fields in records.fields("task_dropped")] == ["too many wait", "the service ends"]
+
+
 async def test_no_more_run_at_once_than_allowed() -> None:
     running = most = 0
 
@@ -142,6 +239,8 @@ async def test_what_does_not_end_in_time_is_cancelled_at_the_end() -> None:
         async with open_light_tasks({}, drain_seconds=0.05) as tasks:
             tasks.start(hangs, {})
     assert cancelled == [True]
+    assert (tasks.waiting, tasks.failed) == (0, 1)
+    assert [fields["task"].rpartition(".")[2] for fields in records.fields("task_cancelled")] == ["hangs"]
     assert records.fields("tasks_cancelled")
 
 

@@ -1,11 +1,12 @@
 """A worker as a process of its own, for tests that kill it: `python -m support.job_worker URL`."""
 
 import asyncio
+import os
 import signal
 import sys
 
 from hardpoint.db import Session, open_database
-from hardpoint.jobs import JobQueue, JobRegistry, JobRun, worker
+from hardpoint.jobs import JobQueue, JobRegistry, worker
 from hardpoint.jobs.durable import open_durable_jobs
 from support.jobs import Done, Started
 
@@ -13,8 +14,8 @@ registry = JobRegistry(JobQueue("many", concurrency=20))
 
 
 @registry.job(queue="many")
-async def plain(number: int, session: Session, run: JobRun) -> None:
-    session.add(Started(number=number, job_id=run.job_id))
+async def plain(number: int, session: Session) -> None:
+    session.add(Started(number=number, worker=os.getpid()))
     await session.commit()
     await asyncio.sleep(0.005)
     session.add(Done(number=number))
@@ -41,5 +42,5 @@ if __name__ == "__main__":
     address, *silence = sys.argv[1:]
     if silence:
         # What ends it by force does so at once, for a test that cannot wait.
-        worker._END_SECONDS = -19.0
+        worker._LET_GO_SECONDS = 1.0
     asyncio.run(main(address, *map(float, silence)))

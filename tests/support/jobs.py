@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from hardpoint.clock import Clock, wall_clock
 from hardpoint.db import Database
 from hardpoint.jobs import JobRegistry
 from hardpoint.jobs.durable import DurableJobs, JobInfo, open_durable_jobs
@@ -33,7 +35,8 @@ class Started(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int]
-    job_id: Mapped[str]
+    worker: Mapped[int]
+    """The process."""
 
 
 class Bench:
@@ -45,17 +48,21 @@ class Bench:
         self.folder = folder
 
     @asynccontextmanager
-    async def jobs(self, registry: JobRegistry) -> AsyncIterator[DurableJobs]:
-        async with open_durable_jobs(registry, self.database, self.url) as jobs:
+    async def jobs(self, registry: JobRegistry, *, clock: Clock = wall_clock) -> AsyncIterator[DurableJobs]:
+        async with open_durable_jobs(registry, self.database, self.url, clock=clock) as jobs:
             yield jobs
 
-    def worker(self, jobs: DurableJobs) -> AbstractAsyncContextManager[None]:
+    def worker(self, jobs: DurableJobs, **options: Any) -> AbstractAsyncContextManager[None]:
         state = {"database": self.database, "jobs": jobs}
-        return open_worker(jobs, state=state, poll_seconds=0.05)
+        return open_worker(jobs, state=state, **{"poll_seconds": 0.05, **options})
 
     async def done(self) -> list[int]:
         async with self.database.session() as session:
             return sorted((await session.scalars(select(Done.number))).all())
+
+    async def count_done(self) -> int:
+        async with self.database.session() as session:
+            return (await session.scalars(select(func.count()).select_from(Done))).one()
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

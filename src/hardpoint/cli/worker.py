@@ -6,7 +6,6 @@ import signal
 import click
 from starlette.applications import Starlette
 
-from hardpoint.cli.group import fail
 from hardpoint.cli.loading import faults_told, prepare_database, settings_or_exit
 from hardpoint.cli.target import service
 from hardpoint.log import configure_logging
@@ -19,18 +18,13 @@ __all__ = ["command"]
 def command() -> None:
     """Run durable jobs and deliver mails, without serving; as many workers as wanted, on as many machines.
 
-    On SIGTERM what runs is finished first. A job whose worker is killed is taken over by another one. A worker that has
-    lost the database ends with status 1, for whatever looks after it to start another.
+    On SIGTERM what runs is finished first. A job whose worker is killed is taken over by another one. One that has
+    lost the database goes on when it is back, or ends with status 1, for whatever looks after it to start another.
     """
     settings = settings_or_exit()
     configure_logging(settings.log_format, static={"instance": settings.resolved_instance})
-    from hardpoint.jobs.worker import WorkerLost
-
     with faults_told():
-        try:
-            asyncio.run(_work(settings))
-        except WorkerLost as error:
-            fail(str(error), status=1)
+        asyncio.run(_work(settings))
 
 
 async def _work(settings: Settings) -> None:

@@ -11,7 +11,7 @@
     after.run(count_view, post_id=7)                                   # after this response, in this process
 """
 
-from hardpoint.jobs.definitions import GiveUp, Job, JobError, JobQueue, JobRegistry, JobRun
+from hardpoint.jobs.definitions import GiveUp, Job, JobError, JobQueue, JobRegistry, JobRun, RetryPolicy
 from hardpoint.jobs.light import AfterResponse, LightTasks, after_response, open_light_tasks
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "JobRegistry",
     "JobRun",
     "LightTasks",
+    "RetryPolicy",
     "after_response",
     "open_light_tasks",
 ]

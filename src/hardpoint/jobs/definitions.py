@@ -4,6 +4,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Any, Final, Generic, ParamSpec
 
 from fastapi import Depends
@@ -18,6 +19,7 @@ __all__ = [
     "JobQueue",
     "JobRegistry",
     "JobRun",
+    "RetryPolicy",
     "RunningJob",
     "running_job",
 ]
@@ -26,6 +28,7 @@ P = ParamSpec("P")
 
 _RESERVED: Final = {"job", "session", "delay", "priority", "idempotency_key"}
 DEFAULT_QUEUE: Final = "default"
+_MAX_NAME_LENGTH: Final = 200
 # Decides when, never what: nothing secret depends on it.
 _random = random.Random()  # noqa: S311 - see above.
 
@@ -47,13 +50,53 @@ class JobQueue:
 
     Attributes:
         name: Its name.
-        concurrency: How many of its jobs run at once in one worker. A job that waits for its next attempt counts.
-        total_concurrency: How many run at once in all workers together; `None` for no limit.
+        concurrency: How many of its jobs run at once in one worker, 1 or more. One that waits for its next attempt does
+            not count.
+        total_concurrency: How many run at once in all workers together, 1 or more; `None` for no limit.
+
+    Raises:
+        ValueError: It has no name, or a limit is less than 1.
     """
 
     name: str = DEFAULT_QUEUE
     concurrency: int = 20
     total_concurrency: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name.startswith("_"):
+            raise ValueError(f"A queue's name must not be empty or begin with an underscore, and {self.name!r} does")
+        if self.concurrency < 1 or (self.total_concurrency is not None and self.total_concurrency < 1):
+            raise ValueError(f"A queue runs at least one job at once, and {self.name!r} would not")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a job is tried, and how long it waits in between.
+
+    Attributes:
+        attempts: How often it is tried at most.
+        backoff_seconds: The pause after the first failed attempt; each further one is twice as long.
+        max_backoff_seconds: The longest pause.
+        jitter: By which part a pause varies at random, 0 to 1, so that what failed together does not return together.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    attempts: int = 5
+    backoff_seconds: float = 2.0
+    max_backoff_seconds: float = 3_600.0
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        pauses_grow = 0 <= self.backoff_seconds <= self.max_backoff_seconds < inf
+        if self.attempts < 1 or not pauses_grow or not 0 <= self.jitter <= 1:
+            raise ValueError("attempts must be at least 1, pauses not negative and growing, jitter between 0 and 1")
+
+    def pause_after(self, attempt: int, *, chance: random.Random = _random) -> float:
+        """The pause after the failed `attempt`, in seconds: `backoff * 2 ** (attempt - 1)`, bounded, with jitter."""
+        pause = min(self.backoff_seconds * 2 ** min(attempt - 1, 60), self.max_backoff_seconds)
+        return float(pause * (1 + self.jitter * chance.uniform(-1, 1)))
 
 
 class RunningJob:
@@ -94,10 +137,7 @@ class Job(Generic[P]):
     Attributes:
         name: What it is called in the database: renaming the function does not lose what waits.
         queue: Where it waits.
-        attempts: How often it is tried at most.
-        backoff_seconds: The pause after the first failed attempt; each further one is twice as long.
-        max_backoff_seconds: The longest pause.
-        jitter: By which part a pause varies at random, 0 to 1, so that what failed together does not return together.
+        retry: How often it is tried, and how long it waits in between.
         timeout_seconds: After which an attempt has failed.
         exactly_once: Whether the session's transaction and the engine's note that the job is done are one.
         schedule: When it is enqueued by itself, in cron's words and UTC; `None` for never.
@@ -109,18 +149,15 @@ class Job(Generic[P]):
         *,
         name: str,
         queue: str,
-        attempts: int,
-        backoff_seconds: float,
-        max_backoff_seconds: float,
-        jitter: float,
+        retry: RetryPolicy,
         timeout_seconds: float,
         exactly_once: bool,
         schedule: str | None,
     ) -> None:
-        if attempts < 1 or backoff_seconds < 0 or max_backoff_seconds < backoff_seconds or not 0 <= jitter <= 1:
-            raise ValueError("attempts must be at least 1, pauses not negative and growing, jitter between 0 and 1")
-        if timeout_seconds <= 0:
-            raise ValueError("timeout_seconds must be more than 0")
+        if not name or len(name) > _MAX_NAME_LENGTH:
+            raise ValueError(f"A job's name has 1 to {_MAX_NAME_LENGTH} characters")
+        if not 0 < timeout_seconds < inf:
+            raise ValueError("timeout_seconds must be more than 0, and finite")
         self.call = Call(function)
         if reserved := sorted(_RESERVED & set(self.call.argument_names)):
             raise ValueError(f"The argument {reserved[0]!r} is what `enqueue` itself takes; call it something else")
@@ -129,10 +166,7 @@ class Job(Generic[P]):
         self._function = function
         self.name = name
         self.queue = queue
-        self.attempts = attempts
-        self.backoff_seconds = backoff_seconds
-        self.max_backoff_seconds = max_backoff_seconds
-        self.jitter = jitter
+        self.retry = retry
         self.timeout_seconds = timeout_seconds
         self.exactly_once = exactly_once
         self.schedule = schedule
@@ -143,20 +177,21 @@ class Job(Generic[P]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         await self._function(*args, **kwargs)
 
-    def pause_after(self, attempt: int, *, chance: random.Random = _random) -> float:
-        """The pause after the failed `attempt`, in seconds: `backoff * 2 ** (attempt - 1)`, bounded, with jitter."""
-        pause = min(self.backoff_seconds * 2 ** min(attempt - 1, 60), self.max_backoff_seconds)
-        return float(pause * (1 + self.jitter * chance.uniform(-1, 1)))
-
 
 class JobRegistry:
     """The jobs that an application has.
 
     Args:
-        *queues: The queues that they wait in, besides `default`.
+        *queues: The queues that they wait in, besides `default`, whose limits one of that name changes.
+
+    Raises:
+        ValueError: Two queues have one name.
     """
 
     def __init__(self, *queues: JobQueue) -> None:
+        names = [queue.name for queue in queues]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"Two queues are named {repeated[0]!r}")
         self.queues = {queue.name: queue for queue in (JobQueue(), *queues)}
         self._jobs: dict[str, Job[Any]] = {}
 
@@ -191,7 +226,7 @@ class JobRegistry:
         exactly_once: bool = False,
         schedule: str | None = None,
     ) -> Callable[[Callable[P, Awaitable[None]]], Job[P]]:
-        """Declare an async function as a job; see `Job` for the arguments.
+        """Declare an async function as a job; see `Job` and `RetryPolicy` for the arguments.
 
         A job runs at least once: a process that dies between a job's work and the note that it is done makes another
         one do it again. With `exactly_once` both are one transaction, for what the job does with its `Session`.
@@ -200,6 +235,7 @@ class JobRegistry:
             ValueError: The name is taken, the queue is not declared, or a number is out of range.
             TypeError: The function cannot be a job.
         """
+        retry = RetryPolicy(attempts, backoff_seconds, max_backoff_seconds, jitter)
         if queue not in self.queues:
             raise ValueError(f"The queue {queue!r} is not declared; declared are {', '.join(sorted(self.queues))}")
 
@@ -208,10 +244,7 @@ class JobRegistry:
                 function,
                 name=name or str(getattr(function, "__name__", "")),
                 queue=queue,
-                attempts=attempts,
-                backoff_seconds=backoff_seconds,
-                max_backoff_seconds=max_backoff_seconds,
-                jitter=jitter,
+                retry=retry,
                 timeout_seconds=timeout_seconds,
                 exactly_once=exactly_once,
                 schedule=schedule,

@@ -17,8 +17,9 @@ from hardpoint.clock import Clock, utc_datetime, wall_clock
 from hardpoint.db import Database
 from hardpoint.errors import Conflict, NotFound
 from hardpoint.jobs.definitions import DEFAULT_QUEUE, Job, JobRegistry
-from hardpoint.jobs.engine import Engine, JobInfo, JobStatus, is_migrated, migrate
+from hardpoint.jobs.engine import Engine, is_migrated, migrate
 from hardpoint.jobs.figures import JobCount, JobFigures, Latency, read_figures
+from hardpoint.jobs.info import JobInfo, JobStatus
 from hardpoint.log import get_logger
 from hardpoint.tracing import carried
 
@@ -52,7 +53,7 @@ class DurableJobs:
         self.registry = registry
         self.engine = engine
         self.database = database
-        self._clock = clock
+        self.clock = clock
 
     async def enqueue(
         self,
@@ -125,10 +126,10 @@ class DurableJobs:
         Args:
             recent_seconds: Over which time latencies are told.
         """
-        return await read_figures(self.database.engine, now=self._clock(), recent_seconds=recent_seconds)
+        return await read_figures(self.database.engine, now=self.clock(), recent_seconds=recent_seconds)
 
     async def cancel(self, job_id: str) -> None:
-        """Do not begin the job, or end it before its next attempt.
+        """Do not begin the job, or stop it: an attempt that is under way is cancelled within two seconds.
 
         Raises:
             NotFound: There is none.
@@ -151,24 +152,33 @@ class DurableJobs:
         if found.status not in {"failed", "cancelled"}:
             raise Conflict("Only a failed or cancelled job can be tried again", code="JOB_NOT_FAILED")
         job = self.registry.get(found.name)
-        await self.engine.retry(job_id, DEFAULT_QUEUE if job is None else job.queue)
+        if not await self.engine.retry(job_id, DEFAULT_QUEUE if job is None else job.queue):
+            raise Conflict("Somebody else has begun it again", code="JOB_NOT_FAILED")
         logger.info("job_retried", job=found.name, job_id=job_id)
 
     async def forget_finished(self, *, older_than: timedelta) -> int:
         """Remove jobs that ended so long ago; how many, at most a thousand in one call."""
-        moment: datetime = utc_datetime(self._clock()) - older_than
+        moment: datetime = utc_datetime(self.clock()) - older_than
         return await self.engine.forget_before(moment)
 
 
 @asynccontextmanager
-async def open_durable_jobs(registry: JobRegistry, database: Database, url: str | URL) -> AsyncIterator[DurableJobs]:
+async def open_durable_jobs(
+    registry: JobRegistry, database: Database, url: str | URL, *, clock: Clock = wall_clock
+) -> AsyncIterator[DurableJobs]:
     """The durable jobs of `registry` in `database`, whose URL is `url`; they are run by `open_worker`.
 
     As a resource: `Resource("jobs", lambda opened: open_durable_jobs(registry, opened[database], url))`.
+
+    Args:
+        registry: The declared jobs.
+        database: The application's database, a SQLite file or PostgreSQL.
+        url: Its URL, password included.
+        clock: Seconds since the epoch; what the pauses between attempts are counted from.
     """
     engine = Engine(database.engine, url)
     try:
-        yield DurableJobs(registry, engine, database)
+        yield DurableJobs(registry, engine, database, clock=clock)
     finally:
         await engine.close()
 

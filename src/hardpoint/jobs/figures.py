@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import JSON, ColumnElement, case, column, func, select, table
+from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hardpoint.jobs.engine import STATUSES, JobStatus
+from hardpoint.jobs.info import JobStatus
+from hardpoint.jobs.table import STATUSES, workflow_status
 
 __all__ = ["JobCount", "JobFigures", "Latency", "read_figures"]
 
@@ -59,9 +60,7 @@ async def read_figures(engine: AsyncEngine, *, now: float, recent_seconds: int) 
         now: Seconds since the epoch.
         recent_seconds: Over which time latencies are told.
     """
-    schema = None if engine.dialect.name == "sqlite" else "dbos"
-    names = ("status", "name", "schedule_name", "created_at", "delay_until_epoch_ms", "completed_at")
-    jobs = table("workflow_status", column("attributes", JSON), *(column(name) for name in names), schema=schema)
+    jobs = workflow_status(engine.dialect.name)
     name: ColumnElement[str] = func.coalesce(jobs.c.attributes["job"].as_string(), jobs.c.schedule_name, jobs.c.name)
     due: ColumnElement[int] = func.coalesce(jobs.c.delay_until_epoch_ms, jobs.c.created_at)
     took: ColumnElement[int] = jobs.c.completed_at - due

@@ -35,34 +35,62 @@ class LightTasks:
         state: The lifespan's state, for their dependencies.
         timeout_seconds: After which a task is cancelled.
         max_running: How many run at once; the others wait.
+        max_waiting: How many run or wait; what is more is dropped.
 
     Attributes:
         waiting: How many run or wait.
         done: How many have succeeded.
-        failed: How many have failed.
+        failed: How many have failed, were cancelled or dropped.
     """
 
     def __init__(
-        self, group: asyncio.TaskGroup, *, state: Mapping[str, Any], timeout_seconds: float, max_running: int
+        self,
+        group: asyncio.TaskGroup,
+        *,
+        state: Mapping[str, Any],
+        timeout_seconds: float,
+        max_running: int,
+        max_waiting: int,
     ) -> None:
         self._group = group
         self._state = state
         self._timeout_seconds = timeout_seconds
         self._slots = asyncio.Semaphore(max_running)
+        self._max_waiting = max_waiting
         self.waiting = 0
         self.done = 0
         self.failed = 0
 
     def start(self, function: Callable[..., Awaitable[None]], arguments: Mapping[str, Any]) -> None:
-        """Run `function` soon, in the context of the caller."""
-        self.waiting += 1
-        self._group.create_task(self._run(function, arguments), context=copy_context())
+        """Run `function` soon, in the context of the caller.
+
+        One too many is dropped, and so is one that comes when the service ends: logged and counted, nothing is raised.
+        """
+        if self.waiting >= self._max_waiting:
+            self._drop(function, "too many wait")
+            return
+        work = self._run(function, arguments)
+        try:
+            self._group.create_task(work, context=copy_context())
+        except RuntimeError:
+            work.close()
+            self._drop(function, "the service ends")
+        else:
+            self.waiting += 1
+
+    def _drop(self, function: Callable[..., Awaitable[None]], reason: str) -> None:
+        self.failed += 1
+        logger.error("task_dropped", task=_name_of(function), reason=reason)
 
     async def _run(self, function: Callable[..., Awaitable[None]], arguments: Mapping[str, Any]) -> None:
-        name = getattr(function, "__qualname__", repr(function))
+        name = _name_of(function)
         try:
             async with self._slots, asyncio.timeout(self._timeout_seconds):
                 await _call_of(function).run(arguments, state=self._state)
+        except asyncio.CancelledError:
+            self.failed += 1
+            logger.error("task_cancelled", task=name)  # noqa: TRY400 - where it was is nobody's fault.
+            raise
         except Exception:
             self.failed += 1
             logger.exception("task_failed", task=name)
@@ -73,13 +101,18 @@ class LightTasks:
             self.waiting -= 1
 
 
+def _name_of(function: Callable[..., Awaitable[None]]) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
 @asynccontextmanager
 async def open_light_tasks(
     state: Mapping[str, Any],
     *,
     timeout_seconds: float = 30.0,
     max_running: int = 20,
-    drain_seconds: float = 10.0,
+    max_waiting: int = 10_000,
+    drain_seconds: float = 8.0,
 ) -> AsyncIterator[LightTasks]:
     """A `LightTasks` that waits for its tasks at the end.
 
@@ -89,12 +122,20 @@ async def open_light_tasks(
         state: The lifespan's state, for their dependencies.
         timeout_seconds: After which a task is cancelled.
         max_running: How many run at once; the others wait.
-        drain_seconds: How long to wait at the end before what still runs is cancelled.
+        max_waiting: How many run or wait; what is more is dropped.
+        drain_seconds: How long to wait at the end before what still runs is cancelled; less than the
+            `close_timeout_seconds` of the resource.
     """
     end = asyncio.timeout(None)
     try:
         async with end, task_group() as group:
-            yield LightTasks(group, state=state, timeout_seconds=timeout_seconds, max_running=max_running)
+            yield LightTasks(
+                group,
+                state=state,
+                timeout_seconds=timeout_seconds,
+                max_running=max_running,
+                max_waiting=max_waiting,
+            )
             end.reschedule(asyncio.get_running_loop().time() + drain_seconds)
     except TimeoutError:
         if not end.expired():
@@ -105,7 +146,8 @@ async def open_light_tasks(
 class AfterResponse:
     """What a request leaves to do; the dependency `after_response` gives it.
 
-    When the request fails, nothing of it is done.
+    When the request fails, because its route or a dependency raises or its time is over, nothing of it is done. When
+    the client goes away without waiting for the response, it is done all the same.
 
         @router.get("/posts/{post_id}")
         async def read(post_id: int, after: Annotated[AfterResponse, Depends(after_response)]) -> None:

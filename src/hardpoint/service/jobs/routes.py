@@ -14,7 +14,8 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=StrictJSONRoute)
 
-JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The job's id")]
+# A scheduled job's id is made of its name and its time.
+JobId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_:.+-]+$", max_length=300, description="The job's id")]
 
 
 @router.get("/{job_id}", summary="A job", responses=responses(InvalidToken, NotFound, ValidationFailed))

@@ -18,7 +18,9 @@ from hardpoint.service.settings import Settings
 
 __all__ = ["durable_jobs", "open_jobs", "worker"]
 
-_CLOSE_SECONDS: Final = 30
+_DRAIN_SECONDS: Final = 20.0
+# After it, the jobs that were stopped clear up.
+_CLOSE_SECONDS: Final = 30.0
 
 
 def durable_jobs(settings: Settings, database: Resource[Database]) -> Resource[DurableJobs]:
@@ -37,6 +39,7 @@ def worker(
         return open_worker(
             opened[durable],
             state=opened.state,
+            drain_seconds=_DRAIN_SECONDS,
             on_change=tells_owner(opened[realtime]),  # new: realtime
         )
 

@@ -29,8 +29,6 @@ def tells_owner(realtime: Hub) -> Callable[[JobChange], Awaitable[None]]:
             "attempt": change.attempt,
             "error": change.error,
         }
-        # A job that is taken over tells again what it had told.
-        key = f"{change.job_id} {change.attempt} {change.status} {change.error is not None}"
-        await realtime.send_to_user(int(user_id), data, key=key)
+        await realtime.send_to_user(int(user_id), data, key=change.key)
 
     return tell
