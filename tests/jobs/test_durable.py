@@ -1,6 +1,7 @@
 """Durable jobs: enqueued with the data or not at all, tried again as declared, told of, cancelled."""
 
 import asyncio
+import logging
 import random
 from datetime import timedelta
 from pathlib import Path
@@ -131,7 +132,7 @@ async def test_a_failing_job_is_tried_as_often_as_declared_and_can_be_begun_agai
         (GiveUp("No such printer"), "No such printer", 1),
         (ServiceUnavailable("The printer is away"), "The printer is away", 2),
         (RuntimeError("password=canary"), "RuntimeError", 2),
-        (JobError("what no database\x00 stores: \ud800"), "what no database stores: ?", 2),
+        (JobError("what PostgreSQL\x00 does not store"), "what PostgreSQL does not store", 2),
         (JobError("x" * 10_000), "x" * 2_000, 2),
     ],
 )
@@ -145,6 +146,22 @@ async def test_what_a_failure_tells(bench: Bench, error: Exception, told: str, a
     async with bench.jobs(registry) as jobs, bench.worker(jobs):
         info = await finished(jobs, await jobs.enqueue(work))
     assert (info.status, info.error, info.attempts) == ("failed", told, attempts)
+
+
+async def test_a_failure_that_tells_half_a_character_is_a_failure_as_any_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = JobRegistry()
+
+    @registry.job(attempts=1)
+    async def work() -> None:
+        raise JobError("half: \ud800")
+
+    # What pytest-xdist cannot pass on is also the text of the log.
+    monkeypatch.setattr(logging.getLogger("hardpoint.jobs"), "disabled", True)
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        info = await finished(jobs, await jobs.enqueue(work))
+    assert (info.status, info.error) == ("failed", "half: ?")
 
 
 async def test_an_attempt_that_takes_too_long_has_failed(bench: Bench) -> None:

@@ -267,7 +267,7 @@ async def test_light_tasks_are_counted() -> None:
     metrics = Metrics()
     with logged("hardpoint.tasks"):
         async with task_group() as group:
-            tasks = LightTasks(group, state={}, timeout_seconds=5, max_running=2)
+            tasks = LightTasks(group, state={}, timeout_seconds=5, max_running=2, max_waiting=10)
             for function in [fine, fine, broken]:
                 tasks.start(function, {})
             metrics.add("light_tasks", lambda: light_tasks(tasks))
