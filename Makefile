@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SEED ?= 1
+FAULTS ?= 200
 
-.PHONY: run test lint format docs bench bench-live pins clean
+.PHONY: run test lint format docs chaos soak bench bench-live pins clean
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -26,6 +28,13 @@ format: $(INSTALLED)  ## Apply the formatter and the safe fixes
 docs: $(INSTALLED)  ## The documentation, as pages in site/; every warning is an error
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement docs/requirements.txt
 	$(BIN)/python -m sphinx --quiet --builder html --fail-on-warning --keep-going --fresh-env docs site
+
+chaos: $(INSTALLED)  ## Everything breaks, two hundred times, under load: SEED=2 FAULTS=200
+	env -u PYTHONDONTWRITEBYTECODE HARDPOINT_CHAOS_SEED=$(SEED) HARDPOINT_CHAOS_FAULTS=$(FAULTS) \
+		$(BIN)/python -m pytest -s tests/chaos/test_faults.py $(ARGS)
+
+soak: $(INSTALLED)  ## Ten minutes of load, in which nothing may grow
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -s tests/chaos/soak.py $(ARGS)
 
 bench: $(INSTALLED)  ## The benchmarks, as ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
