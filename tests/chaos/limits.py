@@ -12,6 +12,7 @@ from chaos.installation import INSTANCES, RATE_PER_MINUTE, Installation
 
 _EXTRA = 25
 _AT_ONCE = 8
+_ATTEMPTS = 4
 _ROUTE = "/.well-known/jwks.json"
 
 
@@ -36,11 +37,16 @@ class LimitProbe:
             exactly: Whether everything is up, so that neither too much nor too little may pass; otherwise only not too
                 much, and only if no instance was without the store.
         """
-        outages = self._outages()
-        passed, answers, seconds = await self._send()
-        if outages is None or self._outages() != outages:
-            self.inconclusive += 1
-            return
+        # On a busy machine the store may be too slow for a moment, which is an outage like any other.
+        for _ in range(_ATTEMPTS if exactly else 1):
+            outages = self._outages()
+            passed, answers, seconds = await self._send()
+            if outages is not None and self._outages() == outages:
+                self._judge(passed, answers, seconds, exactly=exactly)
+                return
+        self.inconclusive += 1
+
+    def _judge(self, passed: int, answers: dict[int, int], seconds: float, *, exactly: bool) -> None:
         most = RATE_PER_MINUTE + int(seconds * RATE_PER_MINUTE / 60) + 1
         if passed > most:
             self._account.violated(f"the limit let {passed} pass in {seconds:.2f} s, and should not more than {most}")
