@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: run test lint format docs chaos soak bench bench-live pins clean
+.PHONY: bench bench-live chaos clean docs format lint pins run soak test test-fastapi
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -15,6 +15,10 @@ run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 test: $(INSTALLED)  ## The whole test suite, with branch coverage
 	@# The tests start hundreds of processes: without bytecode each of them would compile everything that it imports.
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term $(ARGS)
+
+test-fastapi: $(INSTALLED)  ## FastAPI's own tests with compiled routes, and the long comparison of generated ones
+	HARDPOINT_EQUALITY_EXAMPLES=4000 $(BIN)/python -m pytest -q tests/routing
+	$(BIN)/python scripts/fastapi_suite
 
 lint: $(INSTALLED)  ## Formatting, lint rules, strict types
 	$(BIN)/ruff format --check .
@@ -60,4 +64,4 @@ $(INSTALLED): pyproject.toml requirements.txt
 	@touch $(INSTALLED)
 
 clean:  ## Remove the environment and everything the tools cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist site
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov dist site .fastapi-suite

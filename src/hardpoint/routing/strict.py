@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
-from starlette.types import Receive, Scope
+from starlette.requests import empty_send
+from starlette.types import Receive, Scope, Send
 
 from hardpoint.errors import UnsupportedMediaType
 
-__all__ = ["StrictJSONRoute"]
+__all__ = ["StrictJSONRoute", "StrictRequest", "takes_json"]
 
 
 class StrictJSONRoute(APIRoute):
@@ -28,23 +29,27 @@ class StrictJSONRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own handler, given a request that reads strictly."""
         handler = super().get_route_handler()
-        body_field = self.body_field
-        # Forms, files and raw bodies are read by others.
-        takes_json = body_field is not None and getattr(body_field.field_info, "media_type", None) == "application/json"
-        if not takes_json:
+        if not takes_json(self):
             return handler
 
         async def strict_handler(request: Request) -> Response:
-            return await handler(_StrictRequest(request.scope, request.receive))
+            return await handler(StrictRequest(request.scope, request.receive))
 
         return strict_handler
 
 
-class _StrictRequest(Request):
+def takes_json(route: Any) -> bool:
+    """Whether the route's body is JSON: forms, files and raw bodies are read by others."""
+    return (
+        route.body_field is not None and getattr(route.body_field.field_info, "media_type", None) == "application/json"
+    )
+
+
+class StrictRequest(Request):
     """A request whose body is JSON or refused."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        super().__init__(scope, receive)
+    def __init__(self, scope: Scope, receive: Receive, send: Send = empty_send) -> None:
+        super().__init__(scope, receive, send)
         self._strict_json: Any = None
         self._is_read = False
 

@@ -1,0 +1,9 @@
+"""Route classes: JSON read strictly, and routes whose needs are worked out once, at registration.
+
+Both are opt-in, for an application or a router: `APIRouter(route_class=CompiledRoute)`.
+"""
+
+from hardpoint.routing.compiled import CompiledRoute, StrictCompiledRoute
+from hardpoint.routing.strict import StrictJSONRoute
+
+__all__ = ["CompiledRoute", "StrictCompiledRoute", "StrictJSONRoute"]

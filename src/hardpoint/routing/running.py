@@ -1,0 +1,263 @@
+"""One route's handler, equal to the one that FastAPI makes of it."""
+
+from collections.abc import Callable, Coroutine
+from email.message import Message
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from fastapi import Request, Response, params, routing
+from fastapi._compat import Undefined, lenient_issubclass
+from fastapi.datastructures import DefaultPlaceholder
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import EndpointContext, RequestValidationError, ResponseValidationError
+from fastapi.sse import EventSourceResponse
+from fastapi.telemetry._api import get_telemetry_data
+from fastapi.utils import is_body_allowed_for_status_code
+from starlette._exception_handler import wrap_app_handling_exceptions
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Message as ASGIMessage
+from starlette.types import Receive, Scope, Send
+
+from hardpoint.routing.plan import Kind, Run, Step, make_step, solve
+
+__all__ = ["CompiledHandler", "compile_handler", "place_of", "place_of_request"]
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+# What others replace who want to see every request, such as error trackers; FastAPI's own handler calls theirs.
+_REPLACEABLE: Final = (
+    "get_request_handler",
+    "request_response",
+    "run_endpoint_function",
+    "serialize_response",
+    "solve_dependencies",
+)
+_MODULE: Final = vars(routing)
+_OWN: Final = {name: _MODULE[name] for name in _REPLACEABLE}
+
+
+def _is_replaced() -> bool:
+    for name, function in _OWN.items():  # noqa: SIM110 - a generator costs as much again, and this is asked each time.
+        if _MODULE[name] is not function:
+            return True
+    return False
+
+
+def _was_replaced_before() -> bool:
+    folder = str(Path(routing.__file__).parent)
+    return not all(function.__code__.co_filename.startswith(folder) for function in _OWN.values())
+
+
+def place_of(route: routing.APIRoute) -> Any:
+    """What a route is at the moment of its registration: itself, or what an including router makes of it."""
+    context = routing._effective_route_context_var.get()
+    return context if context is not None and context.original_route is route else route
+
+
+def place_of_request(route: routing.APIRoute, scope: Scope) -> Any:
+    """The same for a request."""
+    context = routing._get_scope_effective_route_context(scope)
+    return context if context is not None and context.original_route is route else route
+
+
+def compile_handler(place: Any, handler: Handler, *, request_class: type[Request]) -> "CompiledHandler | None":
+    """The handler of a route in a place, or `None` when it needs what only FastAPI's own does.
+
+    Args:
+        place: What `place_of` gave.
+        handler: FastAPI's own.
+        request_class: The class of the request.
+    """
+    is_form = place.body_field is not None and isinstance(place.body_field.field_info, params.Form)
+    if _was_replaced_before() or is_form or place.is_json_stream:
+        return None
+    if lenient_issubclass(_given(place.response_class), EventSourceResponse):
+        return None
+    step = make_step(place.dependant, embeds_body=place._embed_body_fields)
+    if step.kind is Kind.GENERATOR or step.has_limits:
+        return None
+    return CompiledHandler(place, handler, step, request_class)
+
+
+def _given(value: Any) -> Any:
+    return value.value if isinstance(value, DefaultPlaceholder) else value
+
+
+class CompiledHandler:
+    """A route, ready to be run.
+
+    Attributes:
+        is_direct: Whether it can answer as an ASGI application, without FastAPI's own around it.
+    """
+
+    def __init__(self, place: Any, handler: Handler, step: Step, request_class: type[Request]) -> None:
+        self._handler = handler
+        self._step = step
+        self._request_class = request_class
+        # FastAPI's own has the stacks that close generators, and the limit of the body.
+        self.is_direct = not step.has_generators and place.max_body_size is None
+        self._methods: frozenset[str] = frozenset(place.methods)
+        self._overrides = place.dependency_overrides_provider
+        self._has_body = place.body_field is not None
+        self._needs_content_type = _given(place.strict_content_type)
+        self._status_code: int | None = place.status_code or None
+        self._field = place.response_field
+        self._response_class: type[Response] = _given(place.response_class)
+        self._makes_json = self._field is not None and isinstance(place.response_class, DefaultPlaceholder)
+        self._serialize = None
+        if self._field is not None:
+            self._serialize = self._field.serialize_json if self._makes_json else self._field.serialize
+        self._options = {
+            "include": place.response_model_include,
+            "exclude": place.response_model_exclude,
+            "by_alias": place.response_model_by_alias,
+            "exclude_unset": place.response_model_exclude_unset,
+            "exclude_defaults": place.response_model_exclude_defaults,
+            "exclude_none": place.response_model_exclude_none,
+        }
+
+    def may_answer(self, scope: Scope) -> bool:
+        """Whether this request is one that this handler understands."""
+        return scope["method"] in self._methods and not self._is_left_to_fastapi()
+
+    def _is_left_to_fastapi(self) -> bool:
+        has_overrides = self._overrides is not None and self._overrides.dependency_overrides
+        return bool(has_overrides) or get_telemetry_data() is not None or _is_replaced()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # FastAPI's `request_response` without the stacks that close generators, of which this route has none.
+        request = self._request_class(scope, receive, send)
+        has_started = False
+
+        async def sender(message: ASGIMessage) -> None:
+            nonlocal has_started
+            if message["type"] == "http.response.start":
+                has_started = True
+            await send(message)
+
+        try:
+            response = await self._answer(request)
+            await response(scope, receive, sender)
+        except Exception as error:  # noqa: BLE001 - Starlette finds out whose it is.
+            await _hand_on(error, request, send, has_started=has_started)
+
+    async def handle(self, request: Request) -> Response:
+        """The response to `request`, whose generators FastAPI closes."""
+        if self._is_left_to_fastapi():
+            return await self._handler(request)
+        if type(request) is not self._request_class:
+            request = self._request_class(request.scope, request.receive, request._send)
+        return await self._answer(request)
+
+    async def _answer(self, request: Request) -> Response:
+        run = Run(request)
+        if self._has_body:
+            try:
+                run.body = await self._read_body(request)
+            except Exception as error:  # noqa: BLE001 - FastAPI says what becomes of it.
+                # Nothing has run yet, and reading fails for FastAPI as it did here.
+                return await self._handler(Request(request.scope, _raising(error)))
+        step = self._step
+        values, errors = await solve(step, run)
+        if errors:
+            body = None if run.body is Undefined else run.body
+            raise RequestValidationError(errors, body=body, endpoint_ctx=self._where(request))
+        if step.kind is Kind.COROUTINE:
+            result = await step.call(**values)
+        else:
+            result = await run_in_threadpool(step.call, **values)
+        if isinstance(result, Response):
+            if result.background is None:
+                result.background = run.background_tasks
+            return result
+        return await self._make_response(result, run)
+
+    async def _read_body(self, request: Request) -> Any:
+        content = await request.body()
+        if not content:
+            return Undefined
+        content_type = request.headers.get("content-type")
+        is_json = _is_json(content_type) if content_type else not self._needs_content_type
+        return await request.json() if is_json else content
+
+    async def _make_response(self, result: Any, run: Run) -> Response:
+        content = await self._serialized(result, run)
+        arguments: dict[str, Any] = {"background": run.background_tasks}
+        status_code = self._status_code
+        if run.response is not None:
+            status_code = run.response.status_code or status_code
+        if status_code is not None:
+            arguments["status_code"] = status_code
+        if self._makes_json:
+            response = Response(content=content, media_type="application/json", **arguments)
+        else:
+            response = self._response_class(content, **arguments)
+        if not is_body_allowed_for_status_code(response.status_code):
+            response.body = b""
+        if run.response is not None:
+            response.headers.raw.extend(run.response.headers.raw)
+        return response
+
+    async def _serialized(self, result: Any, run: Run) -> Any:
+        if self._serialize is None:
+            return result if _is_plain(result) else jsonable_encoder(result)
+        if self._step.kind is Kind.COROUTINE:
+            value, errors = self._field.validate(result, {}, loc=("response",))
+        else:
+            value, errors = await run_in_threadpool(self._field.validate, result, {}, loc=("response",))
+        if errors:
+            raise ResponseValidationError(errors=errors, body=result, endpoint_ctx=self._where(run.request))
+        return self._serialize(value, **self._options)
+
+    def _where(self, request: Request) -> EndpointContext:
+        # What FastAPI tells of the endpoint in its errors.
+        found = routing._extract_endpoint_context(self._step.call)
+        if self._step.dependant.path:
+            mounted_at = request.scope.get("root_path", "").rstrip("/")
+            found["path"] = f"{request.method} {mounted_at}{self._step.dependant.path}"
+        return found
+
+
+async def _hand_on(error: Exception, request: Request, send: Send, *, has_started: bool) -> None:
+    # Starlette's own search for a handler, which has to know whether an answer has begun.
+    async def failing(_scope: Scope, _receive: Receive, note: Send) -> None:
+        if has_started:
+            await note({"type": "http.response.start"})
+        raise error
+
+    async def nowhere(_message: ASGIMessage) -> None:
+        pass
+
+    app = wrap_app_handling_exceptions(failing, request)
+    await app(request.scope, request.receive, nowhere if has_started else send)
+
+
+def _raising(error: Exception) -> Receive:
+    async def receive() -> NoReturn:
+        raise error
+
+    return receive
+
+
+# Clients send a handful of content types; their parameters are the clients' own, so the cache is small.
+@lru_cache(maxsize=64)
+def _is_json(content_type: str) -> bool:
+    message = Message()
+    message["content-type"] = content_type
+    subtype = message.get_content_subtype()
+    return message.get_content_maintype() == "application" and (subtype == "json" or subtype.endswith("+json"))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `jsonable_encoder` would give an equal value; it takes ten times as long to say so."""
+    kind = type(value)
+    if kind is dict:
+        # Keys that begin with `_sa` are SQLAlchemy's, and are left out by the encoder.
+        return all(type(key) is str and not key.startswith("_sa") and _is_plain(value[key]) for key in value)
+    if kind is list:
+        return all(_is_plain(item) for item in value)
+    return kind in _PLAIN
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})

@@ -1,0 +1,291 @@
+"""What a compiled route leaves to FastAPI, and what it promises beside equal answers."""
+
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
+from typing import Annotated, Any
+
+import pytest
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Depends,
+    FastAPI,
+    File,
+    Form,
+    HTTPException,
+    Request,
+    UploadFile,
+    routing,
+)
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from opentelemetry.sdk.trace import TracerProvider
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+import hardpoint.routing.compiled
+from hardpoint.errors import install_error_handlers
+from hardpoint.routing import CompiledRoute, StrictCompiledRoute
+from hardpoint.routing.running import CompiledHandler
+from support.asgi import call, client_of, http_scope
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How each request was answered in the short way: `direct`, or `inside` of what FastAPI has around a handler."""
+    found: list[str] = []
+    for name, how in (("__call__", "direct"), ("handle", "inside")):
+        original = getattr(CompiledHandler, name)
+
+        async def noted(self: Any, *arguments: Any, original: Any = original, how: str = how) -> Any:
+            found.append(how if how == "direct" or not self._is_left_to_fastapi() else "not")
+            return await original(self, *arguments)
+
+        monkeypatch.setattr(CompiledHandler, name, noted)
+    return found
+
+
+def app_with(endpoint: Callable[..., Any], **options: Any) -> FastAPI:
+    app = FastAPI()
+    app.router.route_class = CompiledRoute
+    app.add_api_route("/", endpoint, methods=["GET", "POST"], **options)
+    return app
+
+
+async def simple(number: int = 1) -> int:
+    return number
+
+
+async def test_a_simple_route_is_answered_directly(answered: list[str]) -> None:
+    async with client_of(app_with(simple)) as client:
+        assert (await client.get("/?number=7")).json() == 7
+        assert (await client.get("/?number=x")).status_code == 422
+        assert (await client.put("/")).status_code == 405
+    assert answered == ["direct", "direct"]
+
+
+async def test_generators_are_closed_by_fastapi(answered: list[str]) -> None:
+    closed = []
+
+    async def resource() -> AsyncIterator[int]:
+        yield 1
+        closed.append(True)
+
+    async def endpoint(value: Annotated[int, Depends(resource)]) -> int:
+        return value
+
+    async with client_of(app_with(endpoint)) as client:
+        assert (await client.get("/")).json() == 1
+    assert (answered, closed) == (["inside"], [True])
+
+
+async def form(name: Annotated[str, Form()]) -> str:
+    return name
+
+
+async def file(upload: Annotated[UploadFile, File()]) -> int:
+    return len(await upload.read())
+
+
+async def lines() -> AsyncIterator[int]:
+    yield 1
+
+
+async def stream() -> AsyncIterator[bytes]:
+    yield b"x"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "options"), [(form, {}), (file, {}), (lines, {}), (stream, {"response_class": StreamingResponse})]
+)
+def test_forms_files_and_streams_are_left_to_fastapi(endpoint: Any, options: dict[str, Any]) -> None:
+    route = app_with(endpoint, **options).routes[-1]
+    assert isinstance(route, CompiledRoute)
+    assert not route.is_compiled
+
+
+async def test_overrides_are_left_to_fastapi_as_long_as_there_are_any(answered: list[str]) -> None:
+    async def who() -> str:
+        return "nobody"
+
+    async def endpoint(value: Annotated[str, Depends(who)]) -> str:
+        return value
+
+    app = app_with(endpoint)
+    async with client_of(app) as client:
+        app.dependency_overrides[who] = lambda: "ann"
+        assert (await client.get("/")).json() == "ann"
+        app.dependency_overrides.clear()
+        assert (await client.get("/")).json() == "nobody"
+    assert answered == ["not", "direct"]
+
+
+async def test_a_request_that_is_traced_is_left_to_fastapi(answered: list[str]) -> None:
+    app = FastAPI(telemetry={"tracer_provider": TracerProvider()})
+    app.router.route_class = CompiledRoute
+    app.add_api_route("/", simple)
+    async with client_of(app) as client:
+        assert (await client.get("/")).json() == 1
+    assert answered == ["not"]
+
+
+@pytest.mark.parametrize("name", ["solve_dependencies", "run_endpoint_function", "serialize_response"])
+async def test_whoever_replaces_a_function_of_fastapi_sees_every_request(
+    name: str, answered: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, original = [], getattr(routing, name)
+
+    async def replacement(**arguments: Any) -> Any:
+        seen.append(name)
+        return await original(**arguments)
+
+    app = app_with(simple)
+    monkeypatch.setattr(routing, name, replacement)
+    async with client_of(app) as client:
+        assert (await client.get("/")).json() == 1
+    assert (answered, seen) == (["not"], [name])
+
+
+async def test_whoever_overrides_the_handler_or_puts_something_around_a_route_is_asked(answered: list[str]) -> None:
+    seen: list[str] = []
+
+    class Own(CompiledRoute):
+        def get_route_handler(self) -> Any:
+            handler = super().get_route_handler()
+
+            async def own(request: Request) -> Any:
+                seen.append("handler")
+                return await handler(request)
+
+            return own
+
+    app = FastAPI()
+    app.router.route_class = Own
+    app.add_api_route("/", simple)
+    around = app_with(simple)
+    route: Any = around.routes[-1]
+    inside = route.app
+
+    async def outside(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append("around")
+        await inside(scope, receive, send)
+
+    route.app = outside
+    for each in (app, around):
+        async with client_of(each) as client:
+            assert (await client.get("/")).json() == 1
+    assert seen == ["handler", "around"]
+    assert answered == ["inside", "inside"]
+
+
+async def test_under_another_version_of_fastapi_a_route_is_its_own(
+    answered: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardpoint.routing.compiled, "_IS_KNOWN", False)
+    app = app_with(simple)
+    async with client_of(app) as client:
+        assert (await client.get("/")).json() == 1
+    route: Any = app.routes[-1]
+    assert (answered, route.is_compiled) == ([], False)
+
+
+async def test_a_router_that_is_included_twice_is_what_each_place_makes_of_it(answered: list[str]) -> None:
+    async def forbidden() -> None:
+        raise HTTPException(403)
+
+    router = APIRouter(route_class=CompiledRoute)
+    router.add_api_route("/", simple)
+    app = FastAPI()
+    app.include_router(router, prefix="/open")
+    app.include_router(router, prefix="/closed", dependencies=[Depends(forbidden)])
+    async with client_of(app) as client:
+        statuses = [(await client.get(path)).status_code for path in ("/open/", "/closed/", "/open/")]
+    assert statuses == [200, 403, 200]
+    assert answered == ["direct"] * 3
+
+
+async def test_handlers_of_exceptions_are_found_as_starlette_finds_them() -> None:
+    class Mine(Exception):
+        pass
+
+    async def endpoint(kind: str) -> None:
+        raise {"mine": Mine(), "http": HTTPException(418, "teapot"), "other": KeyError()}[kind]
+
+    app = app_with(endpoint)
+
+    @app.exception_handler(Mine)
+    def handle_mine(_request: Request, _error: Exception) -> PlainTextResponse:
+        return PlainTextResponse("mine", status_code=409)
+
+    @app.exception_handler(418)
+    async def handle_teapot(_request: Request, error: Exception) -> PlainTextResponse:
+        return PlainTextResponse(f"handled {error}", status_code=200)
+
+    async with client_of(app) as client:
+        assert (await client.get("/?kind=mine")).text == "mine"
+        assert (await client.get("/?kind=http")).text == "handled 418: teapot"
+        assert (await client.get("/?kind=other")).status_code == 500
+
+
+async def test_an_answer_that_has_begun_cannot_become_another() -> None:
+    class BreaksLate(PlainTextResponse):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await super().__call__(scope, receive, send)
+            raise HTTPException(400)
+
+    async def endpoint() -> PlainTextResponse:
+        return BreaksLate("begun")
+
+    outcomes = []
+    for route_class in (APIRoute, CompiledRoute):
+        app = FastAPI()
+        app.router.route_class = route_class
+        app.add_api_route("/", endpoint)
+        with pytest.raises(RuntimeError, match="already started") as raised:
+            await call(app, http_scope())
+        outcomes.append(str(raised.value))
+    assert outcomes[0] == outcomes[1]
+
+
+async def test_context_variables_and_background_tasks_are_the_requests() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    async def set_it() -> None:
+        variable.set("set")
+
+    async def endpoint(_: Annotated[None, Depends(set_it)], tasks: BackgroundTasks) -> str:
+        tasks.add_task(lambda: seen.append(variable.get()))
+        return variable.get()
+
+    async with client_of(app_with(endpoint)) as client:
+        assert (await client.get("/")).json() == "set"
+    assert seen == ["set"]
+
+
+async def test_a_strict_one_refuses_bad_json_in_both_ways(answered: list[str]) -> None:
+    async def nothing() -> AsyncIterator[None]:
+        yield
+
+    router = APIRouter(route_class=StrictCompiledRoute)
+
+    @router.post("/direct")
+    async def direct(value: dict[str, Any]) -> int:
+        return len(value)
+
+    @router.post("/inside")
+    async def inside(value: dict[str, Any], _: Annotated[None, Depends(nothing)]) -> int:
+        return len(value)
+
+    app = FastAPI()
+    app.include_router(router)
+    install_error_handlers(app)
+    async with client_of(app, headers={"Content-Type": "application/json"}) as client:
+        for path in ("/direct", "/inside"):
+            for content, status in [('{"a": 1}', 200), ('{"a": NaN}', 422), ('{"a": "\\ud800"}', 422), ("{", 422)]:
+                answer = await client.post(path, content=content)
+                assert answer.status_code == status, answer.text
+            assert (await client.post(path, content="x", headers={"Content-Type": "text/csv"})).status_code == 415
+        app.dependency_overrides[nothing] = lambda: None
+        assert (await client.post("/direct", content='{"a": NaN}')).status_code == 422
+    assert set(answered) == {"direct", "inside", "not"}
