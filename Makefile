@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: bench bench-live chaos clean docs format lint pins run soak test test-fastapi
+.PHONY: bench bench-live chaos clean docs format lint pins run soak test test-fastapi new-all
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -39,6 +39,9 @@ chaos: $(INSTALLED)  ## Everything breaks, two hundred times, under load: SEED=2
 
 soak: $(INSTALLED)  ## Ten minutes of load, in which nothing may grow
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -s tests/chaos/soak.py $(ARGS)
+
+new-all: $(INSTALLED)  ## Projects of `hardpoint new`, each with its own tests and checks in a fresh environment
+	$(BIN)/python scripts/new_all $(ARGS)
 
 bench: $(INSTALLED)  ## The benchmarks, as ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench

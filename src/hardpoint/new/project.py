@@ -1,5 +1,6 @@
 """Making a project of the template, by copier. Needs the extra `new`."""
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib.metadata import distribution
@@ -77,13 +78,16 @@ def make_project(folder: Path, answers: Mapping[str, Any], *, defaults: bool) ->
     """Make a project in `folder`; asks for what is not in `answers`, unless the defaults will do. Its package's name.
 
     Raises:
-        NameRefused: The folder's name cannot be a package's, or something is in the folder.
+        NameRefused: The folder's name cannot be a package's, something is in the folder, or it cannot be made.
         AnswerRefused: Something has to be asked, and there is no terminal, or whoever was asked stopped.
         TemplateFault: Git is not there, or fails.
     """
     package = package_name(folder.absolute().name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NameRefused(f"{folder} is there already, and not empty")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise NameRefused(f"{folder} cannot be made: {above} is no folder that can be written to")
     if not defaults and not CHOICES.keys() <= answers.keys() and not sys.stdin.isatty():
         raise AnswerRefused("There is no terminal to ask on: give --defaults, or every answer with --data")
     with TemporaryDirectory(prefix="hardpoint-new-") as temporary:
