@@ -1,12 +1,8 @@
 """A service's settings: read once from the environment and `.env`, validated, then frozen.
 
 Every refusal is here, one line for each fault, so that an operator sees all of them at once and never a traceback.
-A service of your own has a class of its own, with its prefix and whatever else it reads:
-
-class Settings(hardpoint.settings.Settings):
-    model_config = SettingsConfigDict(env_prefix="SHOP_")
-
-    currency: str = "EUR"
+A service of your own subclasses `Settings`: its `model_config` has an `env_prefix` of its own, and whatever else it
+reads are further fields.
 """
 
 import re

@@ -34,7 +34,7 @@ TRACES = {
 }
 # Where such a word means something else: of hardpoint itself, or a sentence about what a service may do.
 INNOCENT = re.compile(
-    r"from hardpoint\.jobs import (open_light_tasks|AfterResponse)|hardpoint\.realtime|"
+    r"from hardpoint\.jobs import (\($|open_light_tasks|AfterResponse)|hardpoint\.realtime|"
     r'"X-API-Key": "hp_1_x"|^jobs:$|^(api_keys|jobs|realtime|database): |dev = |group dev'
 )
 

@@ -113,11 +113,6 @@ class Service:
         self.wait_until_live()
 
     @property
-    def events(self) -> list[dict[str, Any]]:
-        """The log's lines that are whole."""
-        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{") and line.endswith("}")]
-
-    @property
     def output(self) -> str:
         return (self.folder / "stdout").read_text()
 
@@ -125,6 +120,11 @@ class Service:
     @property
     def log(self) -> str:
         return (self.folder / "stderr").read_text()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The log's lines that are whole."""
+        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{") and line.endswith("}")]
 
     def client(self, **options: Any) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, timeout=30, **options)
