@@ -66,6 +66,8 @@ def realtime_router(
             events_path,
             events,
             summary="A stream of events",
+            # FastAPI would look for it among the arguments of the response's class, which has none.
+            status_code=200,
             response_class=EventStreamResponse,
             responses={
                 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
