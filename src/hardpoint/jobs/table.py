@@ -8,7 +8,7 @@ job is theirs one is told no.
 
 import json
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -19,6 +19,9 @@ from sqlalchemy import (
     ColumnElement,
     String,
     TableClause,
+    Update,
+    any_,
+    bindparam,
     case,
     cast,
     column,
@@ -29,7 +32,7 @@ from sqlalchemy import (
     table,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from hardpoint.jobs.info import JobStatus
@@ -101,13 +104,20 @@ class JobTable:
         # Each statement is a transaction of its own, which needs no word more than itself.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._rows = workflow_status(engine.dialect.name)
+        # What every job needs is put together once, not for each of them.
+        self._select_noted = select(self._rows.c.workflow_uuid, self._rows.c.attributes).where(self._is_one_of())
+        self._update_succeeded = (
+            update(self._rows)
+            .where(self._is_one_of(), self._rows.c.status == "PENDING")
+            .where(self._rows.c.executor_id == bindparam("executor"))
+            .values(status="SUCCESS", **self._ended())
+        )
 
-    async def noted(self, job_ids: Sequence[str]) -> list[Noted]:
+    async def noted(self, job_ids: list[str]) -> list[Noted]:
         """What was noted of each of the jobs."""
-        rows = self._rows.c
-        query = select(rows.workflow_uuid, rows.attributes).where(rows.workflow_uuid.in_(job_ids))
         async with self._engine.connect() as connection:
-            found = {job_id: attributes or {} for job_id, attributes in await connection.execute(query)}
+            rows = await connection.execute(self._select_noted, {"job_ids": job_ids})
+            found = {job_id: attributes or {} for job_id, attributes in rows}
         return [
             Noted(attributes.get("attempts", 0), bool(attributes.get("done")), attributes.get("round", ""))
             for attributes in (found.get(job_id, {}) for job_id in job_ids)
@@ -117,7 +127,7 @@ class JobTable:
         """Note how much of a running job is done."""
         await self._execute(
             update(self._rows)
-            .where(self._is_run_by(executor_id, [job_id]))
+            .where(self._is_run_by(executor_id, job_id))
             .values(attributes=self._with({"progress": progress}))
         )
 
@@ -125,24 +135,22 @@ class JobTable:
         """Note in the session's transaction that a job's work is done; false if the worker has the job no more."""
         statement = (
             update(self._rows)
-            .where(self._is_run_by(executor_id, [job_id]))
+            .where(self._is_run_by(executor_id, job_id))
             .values(attributes=self._with({"done": True}))
             .returning(self._rows.c.workflow_uuid)
         )
         return (await session.execute(statement)).first() is not None
 
-    async def succeed(self, job_ids: Sequence[str], executor_id: str) -> None:
+    async def succeed(self, job_ids: list[str], executor_id: str) -> None:
         """The jobs have succeeded."""
-        await self._execute(
-            update(self._rows).where(self._is_run_by(executor_id, job_ids)).values(status="SUCCESS", **self._ended())
-        )
+        await self._execute(self._update_succeeded, {"job_ids": job_ids, "executor": executor_id})
 
     async def fail(self, job_id: str, executor_id: str, *, attempts: int, error: str) -> None:
         """The job has failed for good."""
         noted = self._with({"attempts": attempts, "error": error})
         await self._execute(
             update(self._rows)
-            .where(self._is_run_by(executor_id, [job_id]))
+            .where(self._is_run_by(executor_id, job_id))
             .values(status="ERROR", attributes=noted, **self._ended())
         )
 
@@ -151,7 +159,7 @@ class JobTable:
         due = int(due_at.timestamp() * 1_000)
         await self._execute(
             update(self._rows)
-            .where(self._is_run_by(executor_id, [job_id]))
+            .where(self._is_run_by(executor_id, job_id))
             .values(
                 # What is delayed is looked at once a second; without a pause it need not be.
                 status=case((self._now() >= due, "ENQUEUED"), else_="DELAYED"),
@@ -197,12 +205,11 @@ class JobTable:
             .values(status="ENQUEUED", owner_xid=None, started_at_epoch_ms=None, updated_at=self._now())
         )
 
-    async def cancelled_of(self, job_ids: Collection[str]) -> set[str]:
+    async def cancelled_of(self, job_ids: list[str]) -> set[str]:
         """Which of the jobs were cancelled."""
-        rows = self._rows.c
-        query = select(rows.workflow_uuid).where(rows.workflow_uuid.in_(job_ids), rows.status == "CANCELLED")
+        query = select(self._rows.c.workflow_uuid).where(self._is_one_of(), self._rows.c.status == "CANCELLED")
         async with self._engine.connect() as connection:
-            return set(await connection.scalars(query))
+            return set(await connection.scalars(query, {"job_ids": job_ids}))
 
     async def cancelled_untold(self) -> list[CancelledJob]:
         """Some jobs that were cancelled in the last hour, of which nobody has been told yet."""
@@ -225,18 +232,23 @@ class JobTable:
                 for job_id, name, schedule, attributes in await connection.execute(query)
             ]
 
-    async def note_told(self, job_ids: Collection[str]) -> None:
+    async def note_told(self, job_ids: list[str]) -> None:
         """Of these cancelled jobs it was told."""
-        rows = self._rows.c
-        await self._execute(
-            update(self._rows)
-            .where(rows.workflow_uuid.in_(job_ids), rows.status == "CANCELLED")
-            .values(attributes=self._with({"told": "true"}))
-        )
+        told = self._with({"told": "true"})
+        statement = update(self._rows).where(self._is_one_of(), self._rows.c.status == "CANCELLED")
+        await self._execute(statement.values(attributes=told), {"job_ids": job_ids})
 
-    def _is_run_by(self, executor_id: str, job_ids: Sequence[str]) -> ColumnElement[bool]:
+    def _is_one_of(self) -> ColumnElement[bool]:
+        """Whether the row is one of the parameter `job_ids`."""
+        job_id = self._rows.c.workflow_uuid
+        if self._is_sqlite:
+            return job_id.in_(bindparam("job_ids", expanding=True))
+        # One statement for any number of them, which the driver prepares once.
+        return job_id == any_(bindparam("job_ids", type_=ARRAY(String)))
+
+    def _is_run_by(self, executor_id: str, job_id: str) -> ColumnElement[bool]:
         rows = self._rows.c
-        return rows.workflow_uuid.in_(job_ids) & (rows.status == "PENDING") & (rows.executor_id == executor_id)
+        return (rows.workflow_uuid == job_id) & (rows.status == "PENDING") & (rows.executor_id == executor_id)
 
     def _ended(self) -> dict[str, Any]:
         now = self._now()
@@ -257,7 +269,6 @@ class JobTable:
         kept = case((func.jsonb_typeof(attributes) == "object", attributes), else_=literal({}, JSONB))
         return kept.op("||")(literal(dict(changes), JSONB))
 
-    async def _execute(self, statement: Any) -> bool:
+    async def _execute(self, statement: Update, parameters: Mapping[str, Any] | None = None) -> bool:
         async with self._engine.connect() as connection:
-            result = await connection.execute(statement)
-            return bool(result.rowcount)
+            return bool((await connection.execute(statement, parameters)).rowcount)
