@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: bench bench-jobs bench-live chaos clean docs format lint pins run soak test test-fastapi new-all
+.PHONY: bench bench-drivers bench-jobs bench-live chaos clean docs format lint pins run soak test test-fastapi new-all
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -54,6 +54,9 @@ bench-live: $(INSTALLED)  ## WebSocket fan-out beside other ways
 bench-jobs: $(INSTALLED)  ## Durable jobs beside Celery, taskiq and procrastinate
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python benchmarks/jobs.py $(ARGS)
+
+bench-drivers: $(INSTALLED)  ## asyncpg and psycopg, side by side on a real PostgreSQL
+	$(BIN)/python benchmarks/drivers.py $(ARGS)
 
 pins: $(INSTALLED)  ## Refresh requirements.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \

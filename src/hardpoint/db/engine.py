@@ -8,8 +8,11 @@ from sqlalchemy import URL, StaticPool, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from hardpoint.db.liveness import check_before_use
+
 __all__ = ["create_engine"]
 
+_ASYNCPG: Final = "asyncpg"
 _EXTRAS: Final = {"aiosqlite": "sql", "asyncpg": "postgres"}
 _BUSY_MILLISECONDS: Final = 5_000
 
@@ -30,8 +33,8 @@ def create_engine(
     SQLite: write-ahead log, foreign keys on, waiting for locks up to 5 seconds, and `synchronous=NORMAL`: what is
     committed survives the death of the process; the last commits before a power failure may be lost, the file is whole.
 
-    PostgreSQL: connections are checked before use, so that a restarted database costs no failed request, and an
-    exhausted pool fails after `pool_timeout_seconds`, which `hardpoint.db.session` answers with a 503.
+    PostgreSQL: a connection that is gone is never handed out, so that a restarted database costs no failed request, and
+    an exhausted pool fails after `pool_timeout_seconds`, which `hardpoint.db.session` answers with a 503.
 
     A statement is never repeated: one whose answer was lost may have been done. What does not answer at all is given up
     when the task that waits for it is, as by a request's or a job's time limit.
@@ -67,7 +70,7 @@ def create_engine(
             "max_overflow": max_overflow,
             "pool_timeout": pool_timeout_seconds,
             "pool_recycle": pool_recycle_seconds,
-            "pool_pre_ping": not is_sqlite,
+            "pool_pre_ping": not is_sqlite and parsed.get_driver_name() != _ASYNCPG,
         }
     if parsed.get_backend_name() == "postgresql":
         options["connect_args"] = _postgresql_options(
@@ -85,12 +88,14 @@ def create_engine(
         raise ValueError(f"The database driver of {parsed.drivername!r} is not an async one") from None
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    elif parsed.get_driver_name() == _ASYNCPG:
+        check_before_use(engine)
     return engine
 
 
 def _postgresql_options(driver: str, connect_seconds: int, statement_seconds: float | None) -> dict[str, Any]:
     server = {} if statement_seconds is None else {"statement_timeout": str(round(statement_seconds * 1_000))}
-    if driver == "asyncpg":
+    if driver == _ASYNCPG:
         return {"timeout": connect_seconds, "server_settings": server}
     options = " ".join(f"-c {name}={value}" for name, value in server.items())
     return {"connect_timeout": connect_seconds, **({"options": options} if options else {})}
