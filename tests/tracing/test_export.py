@@ -1,49 +1,28 @@
 """The service sends its traces to a collector, the last ones when it stops."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from support.collector import Collector
 from support.service import Service
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-class Collector(BaseHTTPRequestHandler):
-    """Takes what is exported."""
-
-    received: ClassVar[list[bytes]] = []
-
-    def do_POST(self) -> None:
-        assert self.path == "/v1/traces"
-        self.received.append(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None: ...
-
-
 @pytest.fixture
-def collector() -> Iterator[str]:
-    Collector.received.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+def collector() -> Iterator[Collector]:
+    with Collector.started() as running:
+        yield running
 
 
 def test_the_service_exports_the_request_and_its_job(
-    collector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     with Service.started(tmp_path, instance="web-1") as service, closing(service.sign_up().client) as client:
         post = client.post("/posts", json={"title": "Traced", "body": "x"}).json()
         header = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
@@ -53,7 +32,7 @@ def test_the_service_exports_the_request_and_its_job(
         client.get("/health/ready")
         client.post("/auth/verify-email?token=canary")
     names, resources = set(), []
-    for body in Collector.received:
+    for body in collector.received:
         assert b"canary" not in body
         for batch in ExportTraceServiceRequest.FromString(body).resource_spans:
             resources.append({item.key: item.value.string_value for item in batch.resource.attributes})
