@@ -1,5 +1,6 @@
 """Connections to Valkey or Redis, with the time-outs that a service needs."""
 
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
@@ -17,7 +18,7 @@ from redis.exceptions import RedisError
 
 from hardpoint.sentinel import SENTINEL_SCHEMES, parse_sentinel_url
 
-__all__ = ["ValkeyUnavailable", "make_client"]
+__all__ = ["ValkeyUnavailable", "close_client", "make_client"]
 
 ValkeyUnavailable = (RedisError, OSError, TimeoutError)
 """What a command raises when the store is away, slow, full or refuses."""
@@ -32,7 +33,7 @@ def make_client(
     connect_timeout_seconds: float = 1.0,
     **options: Any,
 ) -> "Redis":
-    """A client for `url`; nothing connects yet. Whoever calls closes it with `aclose()`.
+    """A client for `url`; nothing connects yet. Whoever calls closes it with `close_client`.
 
     It waits for a free connection instead of failing at once when all are busy, and never repeats a command by itself:
     one whose answer was lost may have been done.
@@ -67,6 +68,12 @@ def make_client(
     address: dict[str, Any] = dict(parse_url(f"{known}://{rest}"))
     kind = address.pop("connection_class", Connection)
     return Redis.from_pool(BlockingConnectionPool(connection_class=_KINDS[kind], **limits, **address))
+
+
+async def close_client(client: "Redis") -> None:
+    """Close the connections, those that the store does not answer on too, which the library raises an error for."""
+    with suppress(*ValkeyUnavailable):
+        await client.aclose()
 
 
 class _Sending:

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis import Redis
 
+from hardpoint.aio import running
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.ratelimit import Charge, Rate, ResilientLimiter, open_resilient_limiter
 from hardpoint.ratelimit.resilient import Breaker
-from hardpoint.ratelimit.valkey import open_valkey_limiter
+from hardpoint.ratelimit.valkey import ValkeyLimiter, open_valkey_limiter
+from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
 from support.asgi import logged
 from support.servers import ValkeyServer
 
@@ -171,3 +173,24 @@ async def test_the_breaker_probes_on_a_schedule_until_the_store_is_back() -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_connection_that_cannot_be_closed_in_time_does_not_end_the_limiter(server: ValkeyServer) -> None:
+    client = make_client(server.url, timeout_seconds=0.2)
+    store = ValkeyLimiter(client, timeout_seconds=0.2)
+    async with running(store.run()):
+        assert (await store.hit(Charge(RATE, "warm"))).allowed
+        # Another one, which is not the one that will fail.
+        await asyncio.gather(client.ping(), client.ping())
+        connections = list(client.connection_pool._available_connections)
+        for connection in connections:
+            # As on a busy machine, where the library's own time for closing passes as well.
+            connection.socket_connect_timeout = 1e-9
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(ValkeyUnavailable):
+            await store.hit(Charge(RATE, "stopped"))
+        server.signal(signal.SIGCONT)
+        for connection in connections:
+            connection.socket_connect_timeout = 1.0
+        assert (await store.hit(Charge(RATE, "again"))).allowed
+    await close_client(client)

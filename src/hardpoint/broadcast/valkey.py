@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from hardpoint.aio import is_wanted, running
 from hardpoint.broadcast.base import Receiver, Receivers
 from hardpoint.log import get_logger
-from hardpoint.valkey import ValkeyUnavailable, make_client
+from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
 
 __all__ = ["ValkeyBroadcast", "open_valkey_broadcast"]
 
@@ -192,5 +192,5 @@ async def open_valkey_broadcast(
         async with running(broadcast.run()):
             yield broadcast
     finally:
-        await client.aclose()
-        await listener.aclose()
+        await close_client(client)
+        await close_client(listener)

@@ -52,6 +52,7 @@ class Drain:
         self._clock = clock
         self._started = asyncio.Event()
         self._callbacks: list[Callable[[], None]] = []
+        self._hand_over: Callable[[], None] = lambda: None
         self.in_flight = 0
 
     @property
@@ -74,6 +75,10 @@ class Drain:
         logger.info("draining", in_flight=self.in_flight)
         for callback in self._callbacks:
             callback()
+
+    def give_up(self) -> None:
+        """Tell the server to stop, now: the service has failed, and has nothing left to answer with."""
+        self._hand_over()
 
     async def wait_until_asked(self) -> None:
         """Wait until the service begins to leave."""
@@ -100,6 +105,7 @@ async def open_drain(*, delay_seconds: float = 0.5, grace_seconds: float = 20.0)
     """
     drain = Drain(delay_seconds=delay_seconds, grace_seconds=grace_seconds)
     with _signals_chained(drain) as hand_over:
+        drain._hand_over = hand_over  # noqa: SLF001 - of this module.
         async with running(_leave(drain, hand_over)):
             yield drain
 
@@ -129,9 +135,9 @@ def _signals_chained(drain: Drain) -> Iterator[Callable[[], None]]:
             loop.call_soon_threadsafe(drain.start, context=Context())
 
     def hand_over() -> None:
-        for number in received[:1]:
-            if callable(previous[number]):
-                previous[number](number, None)
+        number = received[0] if received else signal.SIGTERM
+        if callable(previous[number]):
+            previous[number](number, None)
 
     chained = [number for number in _SIGNALS if callable(previous[number])]
     for number in chained:

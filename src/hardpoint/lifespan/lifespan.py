@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.applications import Starlette
 from starlette.routing import Host, Mount
@@ -19,12 +19,18 @@ UserLifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | N
 
 logger = get_logger("hardpoint.lifespan")
 
+DRAIN: Final = "drain"
+"""What the drain is called among the resources."""
+
 
 class Lifespan:
     """What to give to `FastAPI(lifespan=...)`: opens resources in order and closes them in reverse.
 
     When one fails to open, those before it are closed and the start fails. When closing one raises or takes longer than
     its limit, the others are closed all the same; then the error is raised.
+
+    When something that a resource runs in the background fails while the service runs, everything is closed, and the
+    server is told to stop by the `Drain` among the resources. Without one it would go on serving, with nothing open.
 
     The open values are the lifespan's state: `request.state.database`. A mounted application sees the same state.
 
@@ -59,7 +65,11 @@ class Lifespan:
             stack.callback(_forget, app, list(state))
             for lifespan, owner in self._inner(app):
                 _merge(state, await stack.enter_async_context(lifespan(owner)))
-            yield state
+            try:
+                yield state
+            except BaseException:
+                _give_up(state)
+                raise
 
     def _inner(self, app: Starlette) -> list[tuple[UserLifespan, Starlette]]:
         inner: list[tuple[UserLifespan, Starlette]] = []
@@ -68,6 +78,15 @@ class Lifespan:
         if self._mounted:
             inner += [(mounted.router.lifespan_context, mounted) for mounted in _mounted_applications(app)]
         return inner
+
+
+def _give_up(state: Mapping[str, Any]) -> None:
+    """Something that runs beside the requests has failed, and everything is about to be closed."""
+    logger.error("service_failed")
+    drain: Any = state.get(DRAIN)
+    if drain is not None:
+        # A server goes on without its lifespan, and would answer from what is closed.
+        drain.give_up()
 
 
 def _forget(app: Starlette, names: list[str]) -> None:

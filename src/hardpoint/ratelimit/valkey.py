@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 from hardpoint.aio import is_wanted, running
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.ratelimit.rate import Charge, Decision, judge
-from hardpoint.valkey import make_client
+from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
 
 __all__ = ["ValkeyLimiter", "open_valkey_limiter"]
 
@@ -147,7 +147,9 @@ class ValkeyLimiter:
                     future.set_exception(error)
                     # A caller that was cancelled meanwhile does not look at it.
                     future.exception()
-            await self._client.connection_pool.disconnect()
+            # What cannot be closed in order, because nothing answers on it, is closed all the same.
+            with suppress(*ValkeyUnavailable):
+                await self._client.connection_pool.disconnect()
             return
         position = 0
         for charges, future in alive:
@@ -193,4 +195,4 @@ async def open_valkey_limiter(
         async with running(limiter.run()):
             yield limiter
     finally:
-        await client.aclose()
+        await close_client(client)

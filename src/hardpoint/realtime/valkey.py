@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from hardpoint.broadcast import Broadcast
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.realtime.store import Entry, History, Missed
-from hardpoint.valkey import ValkeyUnavailable, make_client
+from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
 
 __all__ = ["ValkeyChannels", "open_valkey_channels"]
 
@@ -199,4 +199,4 @@ async def open_valkey_channels(
     try:
         yield ValkeyChannels(client, broadcast, prefix=prefix)
     finally:
-        await client.aclose()
+        await close_client(client)
