@@ -189,6 +189,9 @@ async def test_a_connection_that_cannot_be_closed_in_time_does_not_end_the_limit
         server.signal(signal.SIGSTOP)
         with pytest.raises(ValkeyUnavailable):
             await store.hit(Charge(RATE, "stopped"))
+        # It closes the others behind the caller's back.
+        while any(connection.is_connected for connection in connections):
+            await asyncio.sleep(0.01)
         server.signal(signal.SIGCONT)
         for connection in connections:
             connection.socket_connect_timeout = 1.0
