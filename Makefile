@@ -47,6 +47,9 @@ bench: $(INSTALLED)  ## The benchmarks, as ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
+bench-auth: $(INSTALLED)  ## What logins cost everybody else, and what their time tells a stranger
+	$(BIN)/python benchmarks/logins.py $(ARGS)
+
 bench-live: $(INSTALLED)  ## WebSocket fan-out beside other ways
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python benchmarks/live.py $(ARGS)

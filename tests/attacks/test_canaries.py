@@ -363,8 +363,30 @@ def break_everything(watch: Watch, address: str) -> None:
     finally:
         with rows(watch.service) as database:
             database.execute("ALTER TABLE users_away RENAME TO users")
+    if "database_url" in watch.service.settings:
+        refuse_to_write(watch, crash)
     # SQLite says of it what it says of an outage.
     assert set(statuses) == {500 if "database_url" in watch.service.settings else 503}
+
+
+REFUSING = (
+    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'",
+    "CREATE TRIGGER refusing BEFORE INSERT ON users EXECUTE FUNCTION refuse()",
+)
+
+
+def refuse_to_write(watch: Watch, password: str) -> None:
+    """A statement fails whose parameters have a password's hash."""
+    with rows(watch.service) as database:
+        for statement in REFUSING:
+            database.execute(statement)
+    try:
+        answer = watch.ask("POST", "/auth/register", json={"email": "y@example.com", "password": password})
+    finally:
+        with rows(watch.service) as database:
+            database.execute("DROP TRIGGER refusing ON users")
+            database.execute("DROP FUNCTION refuse")
+    assert answer.status_code == 500
 
 
 def look_at_tables(watch: Watch, database: Rows) -> None:
