@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Exchange", "Part", "header_value", "header_values"]
+__all__ = ["Exchange", "Part", "header_values"]
 
 StartHook = Callable[[Message], None]
 EndHook = Callable[[], None]
@@ -27,6 +27,7 @@ class Exchange:
 
     Attributes:
         scope: The ASGI scope.
+        headers: The request's headers, names in lower case, of a repeated one the first.
         receive: What the application receives by; a part may put its own around it when it begins.
         started: Whether the response has begun.
         status: The response's status, once it has begun.
@@ -42,6 +43,7 @@ class Exchange:
         "_starts",
         "body_bytes",
         "complete",
+        "headers",
         "receive",
         "scope",
         "started",
@@ -50,6 +52,8 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
+        # One pass for all parts, each of which looks for one or two.
+        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         self.receive = receive
         self.started = False
         self.status: int | None = None
@@ -249,11 +253,3 @@ class Part:
 def header_values(scope: Scope, name: bytes) -> list[bytes]:
     """Every value of the request header `name` (lower case), in order."""
     return [value for key, value in scope["headers"] if key == name]
-
-
-def header_value(scope: Scope, name: bytes) -> bytes | None:
-    """The first value of the request header `name` (lower case)."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None

@@ -8,7 +8,8 @@ service that wants ours: JSON lines for machines, one readable line for a termin
 """
 
 from hardpoint.log.configuring import LogFormat, configure_logging, instance_name
-from hardpoint.log.events import EventHandler, EventLogger, get_logger
+from hardpoint.log.events import EventLogger, get_logger
+from hardpoint.log.handler import EventHandler
 from hardpoint.log.lines import ConsoleFormatter, JsonFormatter
 from hardpoint.log.safe import REDACTED
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Literal, TextIO
 
-from hardpoint.log.events import EventHandler
+from hardpoint.log.handler import EventHandler
 from hardpoint.log.lines import ConsoleFormatter, JsonFormatter
 
 __all__ = ["LogFormat", "configure_logging", "instance_name"]
@@ -36,6 +36,7 @@ def configure_logging(
     level: int | str = logging.INFO,
     stream: TextIO | None = None,
     static: Mapping[str, str] | None = None,
+    flush_seconds: float = 0.0,
 ) -> None:
     """Send every log line of this process to one stream, in one format.
 
@@ -46,6 +47,8 @@ def configure_logging(
         level: The lowest level that is written.
         stream: Where to write; standard error by default.
         static: Fields for every JSON line; by default `instance`, this process's `instance_name()`.
+        flush_seconds: How long a JSON line below a warning may wait to be written together with others; see
+            `EventHandler`. 0 writes each at once.
     """
     target = sys.stderr if stream is None else stream
     interactive = target.isatty()
@@ -55,7 +58,7 @@ def configure_logging(
         static = {"instance": instance_name()}
     handler: logging.StreamHandler[TextIO]
     if log_format == "json":
-        handler = EventHandler(target, JsonFormatter(static=static))
+        handler = EventHandler(target, JsonFormatter(static=static), flush_seconds=flush_seconds)
     else:
         handler = logging.StreamHandler(target)
         handler.setFormatter(ConsoleFormatter(colour=interactive))

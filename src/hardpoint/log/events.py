@@ -1,45 +1,19 @@
-"""Loggers that take an event and its fields, and the handler that writes them without a detour."""
+"""Loggers that take an event and its fields."""
 
 import logging
 import sys
 import time
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
-from hardpoint.log.lines import JsonFormatter
+from hardpoint.log.handler import EventHandler
+from hardpoint.log.lines import Event, JsonFormatter, origin
 
-__all__ = ["EventHandler", "EventLogger", "get_logger"]
+__all__ = ["EventLogger", "get_logger"]
 
 ExcInfo = bool | BaseException | None
 
 # What others replace who want to see every record, error trackers among them.
 _CALL_HANDLERS: Final = logging.Logger.callHandlers
-
-
-class EventHandler(logging.StreamHandler[TextIO]):
-    """Writes JSON lines to a stream; from an `EventLogger` also without a `logging.LogRecord`.
-
-    A record costs more than the line that is made of it, so an event for which this is the only handler goes straight
-    into its line. As soon as anybody else would see the record (another handler, a filter, a record factory, an error
-    tracker that patches `logging`), it is made and goes its usual way.
-
-    Args:
-        stream: Where to write.
-        formatter: Makes the lines.
-    """
-
-    def __init__(self, stream: TextIO, formatter: JsonFormatter) -> None:
-        super().__init__(stream)
-        self.setFormatter(formatter)
-
-    def write(self, formatter: JsonFormatter, *event: Any) -> None:
-        """Write the line that `formatter` makes of the event, given as to `JsonFormatter.line`."""
-        line = formatter.line(*event) + self.terminator
-        self.acquire()
-        try:
-            self.stream.write(line)
-            self.stream.flush()
-        finally:
-            self.release()
 
 
 def _only_handler(logger: logging.Logger) -> EventHandler | None:
@@ -97,7 +71,7 @@ class EventLogger:
         if handler is not None and type(handler.formatter) is JsonFormatter:
             error = sys.exc_info()[1] if exc_info is True else exc_info or None
             try:
-                handler.write(handler.formatter, time.time(), level, stdlib.name, event, fields, error)
+                handler.take(Event(time.time(), level, stdlib.name, event, fields, error, origin()))
             except Exception:  # noqa: BLE001, S110 - `logging` reports what a stream or a value does, in its own way.
                 pass
             else:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -13,19 +13,42 @@ from hardpoint import context
 from hardpoint.log.safe import add_clean, format_exception
 from hardpoint.tracing import trace_fields
 
-__all__ = ["ConsoleFormatter", "JsonFormatter"]
+__all__ = ["ConsoleFormatter", "Event", "JsonFormatter", "origin"]
 
 _LEVELS: Final = {getattr(logging, name): name.lower() for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
 _slow_encoder: Final = json.JSONEncoder(default=str)
 
 
-def _add_fields(entry: dict[str, Any], fields: Mapping[str, Any]) -> None:
-    if (request_id := context.request_id.get()) is not None:
-        entry["request_id"] = request_id
+class Event(NamedTuple):
+    """What happened.
+
+    Attributes:
+        created: When, in seconds since the epoch.
+        level: One of `logging`'s.
+        logger: The logger's name.
+        name: The event's name.
+        fields: What it carries.
+        error: The exception that belongs to it.
+        origin: In which request and trace it happened.
+    """
+
+    created: float
+    level: int
+    logger: str
+    name: str
+    fields: Mapping[str, Any]
+    error: BaseException | None
+    origin: Mapping[str, str]
+
+
+def origin() -> dict[str, str]:
+    """The request, the principal and the trace in which this is called, as fields."""
+    found = trace_fields()
     if (principal := context.principal.get()) is not None:
-        entry["principal"] = principal
-    entry.update(trace_fields())
-    add_clean(entry, fields)
+        found["principal"] = principal
+    if (request_id := context.request_id.get()) is not None:
+        found["request_id"] = request_id
+    return found
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,38 +69,23 @@ class JsonFormatter(logging.Formatter):
         """The line for `record`, without the line end."""
         error = record.exc_info[1] if record.exc_info else None
         fields = getattr(record, "fields", {})
-        return self.line(record.created, record.levelno, record.name, record.getMessage(), fields, error)
+        name = record.getMessage()
+        return self.line(Event(record.created, record.levelno, record.name, name, fields, error, origin()))
 
-    def line(
-        self,
-        created: float,
-        level: int,
-        logger: str,
-        event: str,
-        fields: Mapping[str, Any],
-        error: BaseException | None,
-    ) -> str:
-        """The line for an event, without the line end.
-
-        Args:
-            created: When it happened, in seconds since the epoch.
-            level: One of `logging`'s.
-            logger: The logger's name.
-            event: The event's name.
-            fields: What the event carries.
-            error: The exception that belongs to it.
-        """
-        seconds, milliseconds = divmod(int(created * 1_000), 1_000)
+    def line(self, event: Event) -> str:
+        """The line for `event`, without the line end."""
+        seconds, milliseconds = divmod(int(event.created * 1_000), 1_000)
         entry: dict[str, Any] = {
             "time": f"{_moment(seconds)}.{milliseconds:03}Z",
-            "level": _LEVELS.get(level) or logging.getLevelName(level).lower(),
-            "logger": logger,
-            "event": event,
+            "level": _LEVELS.get(event.level) or logging.getLevelName(event.level).lower(),
+            "logger": event.logger,
+            "event": event.name,
             **self._static,
+            **event.origin,
         }
-        _add_fields(entry, fields)
-        if error is not None:
-            entry["exception"] = format_exception(error)
+        add_clean(entry, event.fields)
+        if event.error is not None:
+            entry["exception"] = format_exception(event.error)
         return _encode(entry)
 
 
@@ -117,8 +125,8 @@ class ConsoleFormatter(logging.Formatter):
         if self._colour:
             level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
         clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        fields: dict[str, Any] = {}
-        _add_fields(fields, getattr(record, "fields", {}))
+        fields: dict[str, Any] = {**origin()}
+        add_clean(fields, getattr(record, "fields", {}))
         shown = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
         line = f"{clock} {level} {_printable(record.getMessage())}  {shown}".rstrip()
         if record.exc_info and record.exc_info[1] is not None:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from starlette.types import ASGIApp, Message
 
 from hardpoint import context
-from hardpoint.asgi import Exchange, Part, WebSocketExchange, header_value
+from hardpoint.asgi import Exchange, Part, WebSocketExchange
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.log import EventLogger, get_logger
 
@@ -83,7 +83,7 @@ class AccessLogMiddleware(Part):
             fields["complete"] = exchange.complete
         fields["duration_ms"] = round(seconds * 1_000, 2)
         fields["client"] = client[0] if client else None
-        if (user_agent := header_value(scope, b"user-agent")) is not None:
+        if (user_agent := exchange.headers.get(b"user-agent")) is not None:
             fields["user_agent"] = user_agent[:256].decode("latin-1")
         if self._log_query and scope.get("query_string"):
             pairs = parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=None)

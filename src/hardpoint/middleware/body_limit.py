@@ -1,11 +1,20 @@
 """A bound on the request body, enforced before anybody reads it whole."""
 
+from typing import Final
+
 from starlette.types import ASGIApp, Message
 
-from hardpoint.asgi import Exchange, Part, header_value
+from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import PayloadTooLarge, error_response
 
 __all__ = ["BodyLimitMiddleware"]
+
+_BODILESS: Final = frozenset({"GET", "HEAD"})
+
+
+def _has_no_body(exchange: Exchange) -> bool:
+    # RFC 9112, section 6.3: in HTTP/1 a request with neither of the two headers has none, and nothing to count.
+    return b"transfer-encoding" not in exchange.headers and exchange.scope.get("http_version", "").startswith("1")
 
 
 class BodyLimitMiddleware(Part):
@@ -31,8 +40,11 @@ class BodyLimitMiddleware(Part):
     def begin(self, exchange: Exchange) -> ASGIApp | None:
         """Refuse what is announced as too large, and count what arrives."""
         scope, receive = exchange.scope, exchange.receive
-        announced = header_value(scope, b"content-length")
-        if announced is not None and announced.isdigit() and int(announced[:20]) > self.max_bytes:
+        announced = exchange.headers.get(b"content-length")
+        if announced is None:
+            if scope["method"] in _BODILESS and _has_no_body(exchange):
+                return None
+        elif announced.isdigit() and int(announced[:20]) > self.max_bytes:
             return error_response(scope, PayloadTooLarge())
         received = 0
 

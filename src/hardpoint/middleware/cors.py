@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message
 
-from hardpoint.asgi import Exchange, Part, header_value
+from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import Forbidden, error_response
 
 __all__ = ["CORSMiddleware"]
@@ -95,16 +95,16 @@ class CORSMiddleware(Part):
     def begin(self, exchange: Exchange) -> ASGIApp | None:
         """Answer a preflight; let the page of an allowed origin read the answer to anything else."""
         scope = exchange.scope
-        raw_origin = header_value(scope, b"origin")
+        raw_origin = exchange.headers.get(b"origin")
         if raw_origin is None:
             if not self._any_origin:
                 # Also without an Origin: a shared cache must not give that answer to a page (Fetch, 3.3.5).
                 exchange.on_start(_vary_by_origin)
             return None
         origin = raw_origin.decode("latin-1")
-        method = header_value(scope, b"access-control-request-method")
+        method = exchange.headers.get(b"access-control-request-method")
         if scope["method"] == "OPTIONS" and method is not None:
-            return self._answer_preflight(scope, origin, method.decode("latin-1"))
+            return self._answer_preflight(exchange, origin, method.decode("latin-1"))
         exchange.on_start(lambda message: self._add_headers(message, origin))
         return None
 
@@ -119,10 +119,10 @@ class CORSMiddleware(Part):
             names = {name for name, _ in own}
             message["headers"][:] = [pair for pair in message["headers"] if pair[0] not in names] + own
 
-    def _answer_preflight(self, scope: Scope, origin: str, method: str) -> Response:
-        refusal = self._refusal(scope, origin, method)
+    def _answer_preflight(self, exchange: Exchange, origin: str, method: str) -> Response:
+        refusal = self._refusal(exchange, origin, method)
         if refusal is not None:
-            response = error_response(scope, Forbidden(refusal))
+            response = error_response(exchange.scope, Forbidden(refusal))
         else:
             response = Response(status_code=204)
             for name, value in self._preflight:
@@ -133,12 +133,12 @@ class CORSMiddleware(Part):
         response.headers["Vary"] = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
         return response
 
-    def _refusal(self, scope: Scope, origin: str, method: str) -> str | None:
+    def _refusal(self, exchange: Exchange, origin: str, method: str) -> str | None:
         if not self._allows(origin):
             return "This origin is not allowed"
         if method not in self._methods:
             return "This method is not allowed across origins"
-        requested = header_value(scope, b"access-control-request-headers") or b""
+        requested = exchange.headers.get(b"access-control-request-headers", b"")
         names = (name.strip().lower() for name in requested.decode("latin-1").split(","))
         if any(name and name not in self._headers for name in names):
             return "A request header is not allowed across origins"

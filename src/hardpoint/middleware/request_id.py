@@ -9,7 +9,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message
 
 from hardpoint import context
-from hardpoint.asgi import Exchange, Part, header_value
+from hardpoint.asgi import Exchange, Part
 
 __all__ = ["RequestIdMiddleware", "new_request_id"]
 
@@ -58,7 +58,7 @@ class RequestIdMiddleware(Part):
     def begin(self, exchange: Exchange) -> None:
         """Choose the id and make it known."""
         scope = exchange.scope
-        inbound = header_value(scope, self._name) if self._trust_inbound else None
+        inbound = exchange.headers.get(self._name) if self._trust_inbound else None
         request_id = inbound.decode("ascii") if inbound and _WELL_FORMED.fullmatch(inbound) else self._generate()
         scope.setdefault("state", {})["request_id"] = request_id
         token = context.request_id.set(request_id)

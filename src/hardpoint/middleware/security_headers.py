@@ -63,7 +63,7 @@ class SecurityHeadersMiddleware(Part):
     def begin(self, exchange: Exchange) -> None:
         """See over what the request came, and with which credentials."""
         extra = self._secure if exchange.scope.get("scheme") in {"https", "wss"} else self._plain
-        has_credentials = not _CREDENTIALS.isdisjoint([name for name, _ in exchange.scope["headers"]])
+        has_credentials = not _CREDENTIALS.isdisjoint(exchange.headers)
 
         def add_headers(message: Message) -> None:
             if message["type"] == "websocket.accept":
