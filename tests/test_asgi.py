@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -164,6 +164,7 @@ async def test_parts_in_one_run_do_what_they_do_one_by_one(app: Any, scope: int)
         assert len(together[0]) == 3
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.sets(st.sampled_from([middleware.cls for middleware in parts()])), st.sampled_from(APPS[:4]))
 def test_any_choice_of_parts_does_too(kinds: Any, app: Any) -> None:
     async def compare() -> None:
@@ -229,18 +230,20 @@ class Noting(Part):
         self.recovers = recovers
         self.answers = answers
 
-    async def begin(self, exchange: Exchange) -> Any:
-        self.notes.append(f"begin {self.name}")
-        if self.answers:
-            return PlainTextResponse(self.name)
-        exchange.on_failure(self.recover)
-        exchange.on_start(lambda _: self.notes.append(f"start {self.name}"))
-        exchange.on_end(lambda: self.notes.append(f"end {self.name}"))
-        return None
+    async def on_request(self, exchange: Exchange) -> Any:
+        self.notes.append(f"request {self.name}")
+        exchange.notes[self] = self.name
+        return PlainTextResponse(self.name) if self.answers else None
 
-    def recover(self, error: BaseException) -> Any:
+    def on_response(self, exchange: Exchange, message: Any) -> None:
+        self.notes.append(f"response {exchange.notes[self]}")
+
+    def on_error(self, exchange: Exchange, error: BaseException) -> Any:
         self.notes.append(f"{type(error).__name__} {self.name}")
         return PlainTextResponse("recovered") if self.recovers else None
+
+    def on_end(self, exchange: Exchange) -> None:
+        self.notes.append(f"end {exchange.notes[self]}")
 
 
 def noting(notes: list[str], app: Any, **options: dict[str, Any]) -> Any:
@@ -252,21 +255,21 @@ def noting(notes: list[str], app: Any, **options: dict[str, Any]) -> Any:
 async def test_hooks_run_from_the_inside_out() -> None:
     notes: list[str] = []
     await call(noting(notes, ok), http_scope())
-    assert notes == [f"begin {n}" for n in "abc"] + [f"start {n}" for n in "cba"] + [f"end {n}" for n in "cba"]
+    assert notes == [f"request {n}" for n in "abc"] + [f"response {n}" for n in "cba"] + [f"end {n}" for n in "cba"]
 
 
 async def test_a_part_that_answers_is_seen_by_those_outside_alone() -> None:
     notes: list[str] = []
     messages = await call(noting(notes, ok, b={"answers": True}), http_scope())
     assert messages[1]["body"] == b"b"
-    assert notes == ["begin a", "begin b", "start a", "end a"]
+    assert notes == ["request a", "request b", "response a", "end a"]
 
 
 async def test_a_failure_is_answered_by_the_first_that_can_and_seen_by_those_outside_of_it() -> None:
     notes: list[str] = []
     messages = await call(noting(notes, crash, b={"recovers": True}), http_scope())
     assert messages[1]["body"] == b"recovered"
-    assert notes[3:] == ["ZeroDivisionError c", "ZeroDivisionError b", "start a", "end c", "end b", "end a"]
+    assert notes[3:] == ["ZeroDivisionError c", "ZeroDivisionError b", "response a", "end c", "end b", "end a"]
 
 
 async def test_a_failure_that_nobody_answers_is_raised_and_ends_are_run() -> None:

@@ -1,8 +1,11 @@
+import asyncio
 import io
 import json
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from hardpoint import context
-from hardpoint.log import ConsoleFormatter, JsonFormatter, configure_logging, get_logger
+from hardpoint.log import ConsoleFormatter, EventHandler, JsonFormatter, configure_logging, get_logger
+from support.asgi import Records
 
 CANARY = "canary5f1e0a"
 
@@ -108,3 +112,125 @@ def test_configured_logging_writes_one_line_an_event(capsys: pytest.CaptureFixtu
     assert "ZeroDivisionError" in entries[1]["exception"]
     # Nobody named this process.
     assert {entry["instance"] for entry in entries} == {f"{socket.gethostname()}:{os.getpid()}"}
+
+
+class Stream(io.StringIO):
+    """A stream that counts how often it was written to."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+@contextmanager
+def handled(**options: Any) -> Iterator[tuple[logging.Logger, Stream]]:
+    stream, logger = Stream(), logging.getLogger("hardpoint.test.direct")
+    handler = EventHandler(stream, JsonFormatter(), **options)
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield logger, stream
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+        handler.close()
+
+
+def events_in(stream: Stream) -> list[str]:
+    return [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+
+
+def test_an_event_needs_no_record_where_nobody_else_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    original = logging.LogRecord.__init__
+
+    def noting(self: Any, *arguments: Any, **more: Any) -> None:
+        made.append(arguments[0])
+        original(self, *arguments, **more)
+
+    monkeypatch.setattr(logging.LogRecord, "__init__", noting)
+    with handled() as (logger, stream):
+        get_logger(logger.name).info("one", n=1)
+        assert made == []
+        seen = Records()
+        logger.addHandler(seen)
+        get_logger(logger.name).info("two", n=2)
+        logger.removeHandler(seen)
+        logger.addFilter(lambda record: record.getMessage() != "three")
+        get_logger(logger.name).info("three")
+        logger.filters.clear()
+        with monkeypatch.context() as patch:
+            patched = logging.Logger.callHandlers
+            patch.setattr(logging.Logger, "callHandlers", lambda *arguments: patched(*arguments))  # noqa: PLW0108 - another one.
+            get_logger(logger.name).info("four")
+    assert events_in(stream) == ["one", "two", "four"]
+    assert [record.getMessage() for record in seen.records] == ["two"]
+    assert len(made) == 3
+
+
+def test_both_ways_give_the_same_line() -> None:
+    with handled() as (logger, stream):
+        for _ in range(2):
+            try:
+                raise ZeroDivisionError("because")
+            except ZeroDivisionError:
+                get_logger(logger.name).exception("broke", n=1, token="x", nested={"password": "y"})
+            logger.addHandler(logging.NullHandler())
+        logger.handlers[1:] = []
+    one, two = (json.loads(line) for line in stream.getvalue().splitlines())
+    del one["time"], two["time"]
+    assert one == two
+
+
+async def test_lines_wait_for_each_other_and_never_for_long() -> None:
+    with handled(flush_seconds=0.02) as (logger, stream):
+        log = get_logger(logger.name)
+        request = context.request_id.set("abc")
+        log.info("one", n=1)
+        log.info("two")
+        context.request_id.reset(request)
+        assert stream.writes == 0
+        while not stream.writes:
+            await asyncio.sleep(0.01)
+        assert (events_in(stream), stream.writes) == (["one", "two"], 1)
+        assert json.loads(stream.getvalue().splitlines()[0])["request_id"] == "abc"
+
+
+async def test_a_warning_a_record_a_value_that_may_change_and_the_end_write_what_waits_in_order() -> None:
+    with handled(flush_seconds=60) as (logger, stream):
+        log = get_logger(logger.name)
+        log.info("one")
+        log.warning("two")
+        assert events_in(stream) == ["one", "two"]
+        log.info("three")
+        logger.info("four")
+        assert events_in(stream) == ["one", "two", "three", "four"]
+        changing = [1]
+        log.info("five", values=changing)
+        changing.append(2)
+        log.info("six")
+        await asyncio.to_thread(log.info, "seven")
+        assert events_in(stream)[4:] == ["five", "six", "seven"]
+        assert json.loads(stream.getvalue().splitlines()[4])["values"] == [1]
+        for number in range(1_000):
+            log.info("many", n=number)
+        assert len(events_in(stream)) == 7 + 1_000
+        log.info("last")
+        logger.handlers[0].flush()
+        assert events_in(stream)[-1] == "last"
+
+
+def test_a_stream_that_is_gone_is_reported_as_logging_reports_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with handled() as (logger, stream):
+        stream.close()
+        get_logger(logger.name).info("lost")
+        assert "--- Logging error ---" in capsys.readouterr().err
+        logger.handlers[0].setStream(io.StringIO())
+
+
+def test_a_negative_wait_is_refused() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        EventHandler(io.StringIO(), JsonFormatter(), flush_seconds=-1)

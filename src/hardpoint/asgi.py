@@ -1,34 +1,28 @@
 """The base of every middleware here, and the exchange that adjacent ones share.
 
 A chain of middlewares that each wrap `send` costs a coroutine and a closure for each of them and each message. Parts
-say instead what they do when a request begins, when its response starts, fails and ends; adjacent ones find each other
-when they are put around one another, and the outermost runs them all around a single `send`. A part alone is the same
-code with one of them, and a foreign middleware in between merely makes two runs of one.
+say instead what they do with a request, with the start of its response, with an error and at the end; adjacent ones
+find each other when they are put around one another, and the outermost runs them all around a single `send`. A part
+alone is the same code with one of them, and a foreign middleware in between merely makes two runs of one.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Exchange", "Part", "header_values"]
-
-StartHook = Callable[[Message], None]
-EndHook = Callable[[], None]
-FailureHook = Callable[[BaseException], ASGIApp | None]
+__all__ = ["Exchange", "Part", "WebSocketExchange", "header_values"]
 
 
 class Exchange:
     """One request and its response on the way through adjacent parts.
 
-    Parts begin from the outermost to the innermost and register what they do later; those hooks run from the innermost
-    to the outermost, and when a part answers by itself, those further in have registered none.
-
     Attributes:
         scope: The ASGI scope.
         headers: The request's headers, names in lower case, of a repeated one the first.
-        receive: What the application receives by; a part may put its own around it when it begins.
+        receive: What the application receives by; a part may put its own around it.
+        notes: What each part wants to remember of this request, by the part.
         started: Whether the response has begun.
         status: The response's status, once it has begun.
         body_bytes: How many bytes of the response's body have been sent.
@@ -36,54 +30,35 @@ class Exchange:
     """
 
     __slots__ = (
-        "_ends",
-        "_failures",
+        "_chain",
+        "_depth",
         "_refusal",
         "_send",
-        "_starts",
         "body_bytes",
         "complete",
         "headers",
+        "notes",
         "receive",
         "scope",
         "started",
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, chain: "_Chain", scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         # One pass for all parts, each of which looks for one or two.
         self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         self.receive = receive
+        self.notes: dict[Part, Any] = {}
         self.started = False
         self.status: int | None = None
         self.body_bytes = 0
         self.complete = False
         self._send = send
-        self._starts: list[StartHook] = []
-        self._ends: list[EndHook] = []
-        self._failures: list[tuple[FailureHook, int, Receive]] = []
+        self._chain = chain
+        # How many parts, from the outermost on, stand outside of what answers.
+        self._depth = 0
         self._refusal: Exception | None = None
-
-    def on_start(self, hook: StartHook) -> None:
-        """Call `hook` with the message that starts the response.
-
-        Its headers are a list of the exchange's own, names in lower case, which the hook may change. For a WebSocket
-        that message is its acceptance, or the start of the response that refuses it.
-        """
-        self._starts.append(hook)
-
-    def on_end(self, hook: EndHook) -> None:
-        """Call `hook` when everything is over, whatever became of it."""
-        self._ends.append(hook)
-
-    def on_failure(self, hook: FailureHook) -> None:
-        """Call `hook` with what is raised further in, cancellation included.
-
-        An ASGI application that it gives answers in place of the one that failed, seen by the hooks that were
-        registered before this one; `None` lets the next part further out try, and in the end raises on.
-        """
-        self._failures.append((hook, len(self._starts), self.receive))
 
     def refuse(self, error: Exception) -> None:
         """Drop what the application answers, unless it has begun to; `error` counts as raised when it returns."""
@@ -96,7 +71,7 @@ class Exchange:
             if self._refusal is not None:
                 return
             self.status = message["status"]
-            self._run_start_hooks(message)
+            self._tell_parts(message)
         elif kind == "http.response.body":
             if self._refusal is not None and not self.started:
                 return
@@ -106,41 +81,34 @@ class Exchange:
             self.complete = True
         await self._send(message)
 
-    def _run_start_hooks(self, message: Message) -> None:
+    def _tell_parts(self, message: Message) -> None:
         self.started = True
         # Servers compare names in lower case, which not every application sends.
         message["headers"] = [(name.lower(), value) for name, value in message.get("headers", ())]
-        for hook in reversed(self._starts):
-            hook(message)
+        for on_response in self._chain.on_response[self._depth]:
+            on_response(self, message)
 
-    async def recover(self, error: BaseException) -> bool:
-        """Whether a part has answered what was raised."""
-        self._refusal = None
-        while self._failures:
-            hook, place, receive = self._failures.pop()
-            answer = hook(error)
-            if answer is None:
-                continue
-            del self._starts[place:]
-            try:
-                await answer(self.scope, receive, self.send)
-            except BaseException as another:  # Cancellation too: the next part further out may have caused it.
-                if not await self.recover(another):
-                    raise
-            return True
-        return False
-
-    def check(self) -> None:
-        """Raises what the application was refused with, when it has returned without an answer of its own."""
+    async def run(self, answer: ASGIApp, depth: int) -> None:
+        """Let `answer` answer inside of the first `depth` parts."""
+        self._depth = depth
+        await answer(self.scope, self.receive, self.send)
         if self._refusal is not None and not self.started:
             raise self._refusal
 
-    def end(self) -> None:
-        """Run the hooks of the end."""
-        for hook in reversed(self._ends):
-            hook()
-        # Hooks know their exchange: such a circle would wait for the garbage collector, which costs more than all else.
-        del self._starts, self._ends, self._failures, self.receive
+    async def recover(self, error: BaseException, depth: int) -> bool:
+        """Whether one of the first `depth` parts has answered what was raised further in."""
+        self._refusal = None
+        for place, on_error in self._chain.on_error[depth]:
+            answer = on_error(self, error)
+            if answer is None:
+                continue
+            try:
+                await self.run(answer, place)
+            except BaseException as another:  # Cancellation too: a part further out may have caused it.
+                if not await self.recover(another, place):
+                    raise
+            return True
+        return False
 
 
 class WebSocketExchange(Exchange):
@@ -151,29 +119,29 @@ class WebSocketExchange(Exchange):
         close_code: By which it was closed, from either side.
     """
 
-    __slots__ = ("accepted", "close_code")
+    __slots__ = ("_receive", "accepted", "close_code")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, chain: "_Chain", scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(chain, scope, self._watched_receive, send)
         self.accepted = False
         self.close_code: int | None = None
+        self._receive = receive
 
-        async def watched_receive() -> Message:
-            message = await receive()
-            if message["type"] == "websocket.disconnect" and self.close_code is None:
-                self.close_code = message.get("code", 1005)
-            return message
-
-        super().__init__(scope, watched_receive, send)
+    async def _watched_receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect" and self.close_code is None:
+            self.close_code = message.get("code", 1005)
+        return message
 
     async def send(self, message: Message) -> None:
         """What the application sends by."""
         kind = message["type"]
         if kind == "websocket.accept":
             self.accepted = True
-            self._run_start_hooks(message)
+            self._tell_parts(message)
         elif kind == "websocket.http.response.start":
             self.status = message["status"]
-            self._run_start_hooks(message)
+            self._tell_parts(message)
         elif kind == "websocket.close":
             self.started = True
             if self.close_code is None:
@@ -185,16 +153,17 @@ _EXCHANGES: Final = {"http": Exchange, "websocket": WebSocketExchange}
 
 
 class Part:
-    """A middleware that acts at a request's beginning, its response's start, a failure and the end.
+    """A middleware that acts on a request, on the start of its response, on an error, and at the end.
 
         class Greeting(Part):
-            def begin(self, exchange: Exchange) -> None:
-                exchange.on_start(lambda message: message["headers"].append((b"x-greeting", b"hello")))
+            def on_response(self, exchange: Exchange, message: Message) -> None:
+                message["headers"].append((b"x-greeting", b"hello"))
 
         app.add_middleware(Greeting)
 
-    Keep nothing of a request on `self`: a part serves all of them. Whoever needs more than these four moments, such as
-    every chunk of a body, writes an ASGI middleware instead.
+    Requests pass the parts from the outermost to the innermost, everything else from the innermost to the outermost.
+    Keep nothing of a request on `self`, which serves all of them, but in `exchange.notes[self]`. Whoever needs more
+    than these four moments, such as every chunk of a body, writes an ASGI middleware instead.
 
     Attributes:
         kinds: The scopes that the part takes part in, `http`, `websocket` or both; it lets others pass untouched.
@@ -213,41 +182,81 @@ class Part:
         if isinstance(app, Part) and type(app).__call__ is Part.__call__:
             self.parts += app.parts
             self.innermost = app.innermost
-        self._begins = {
-            kind: [(part.begin, iscoroutinefunction(part.begin)) for part in self.parts if kind in part.kinds]
-            for kind in _EXCHANGES
-        }
+        self._chains = {kind: _Chain([part for part in self.parts if kind in part.kinds]) for kind in _EXCHANGES}
 
-    def begin(
-        self, exchange: Exchange
-    ) -> "ASGIApp | Coroutine[Any, Any, ASGIApp | None] | None":  # pragma: no cover - every part has its own.
-        """What the part does with a request before the application sees it; may be a coroutine function.
+    def on_request(self, exchange: Exchange) -> "ASGIApp | Coroutine[Any, Any, ASGIApp | None] | None":  # noqa: ARG002
+        """What the part does before the application sees the request; may be a coroutine function.
 
         Returns:
             An application that answers in place of the one inside, such as a response; `None` to go on.
         """
-        raise NotImplementedError
+        return None
+
+    def on_response(self, exchange: Exchange, message: Message) -> None:
+        """What the part does with the message that starts the response.
+
+        Its headers are a list of the exchange's own, names in lower case, which may be changed. For a WebSocket that
+        message is its acceptance, or the start of the response that refuses it. A part that has answered by itself is
+        not asked.
+        """
+
+    def on_error(self, exchange: Exchange, error: BaseException) -> ASGIApp | None:  # noqa: ARG002
+        """What the part does with what is raised further in, cancellation included.
+
+        Returns:
+            An application that answers in its place; `None` lets the next part further out try, and in the end raises.
+        """
+        return None
+
+    def on_end(self, exchange: Exchange) -> None:
+        """What the part does when everything is over, whatever became of it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begins = self._begins.get(scope["type"])
-        if not begins:
+        chain = self._chains.get(scope["type"])
+        if chain is None or not chain.on_request:
             await self.innermost(scope, receive, send)
             return
-        exchange = _EXCHANGES[scope["type"]](scope, receive, send)
+        exchange = _EXCHANGES[scope["type"]](chain, scope, receive, send)
+        # How many parts have had the request: the others have no end either.
+        depth = 0
         try:
             try:
-                app: ASGIApp | None = None
-                for begin, is_async in begins:
-                    app = await begin(exchange) if is_async else begin(exchange)  # type: ignore[misc, assignment]
-                    if app is not None:
+                answer: Any = None
+                for on_request, is_async in chain.on_request:
+                    answer = await on_request(exchange) if is_async else on_request(exchange)
+                    if answer is not None:
                         break
-                await (app or self.innermost)(scope, exchange.receive, exchange.send)
-                exchange.check()
+                    depth += 1
+                await exchange.run(answer or self.innermost, depth)
             except BaseException as error:
-                if not await exchange.recover(error):
+                if not await exchange.recover(error, depth):
                     raise
         finally:
-            exchange.end()
+            for on_end in chain.on_end[depth]:
+                on_end(exchange)
+            # It may know the exchange: such a circle would be left to the garbage collector, at a price.
+            del exchange.receive
+
+
+class _Chain:
+    """What adjacent parts do with one kind of scope, for each number of them that a request has got to."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.on_request: list[tuple[Any, bool]] = [
+            (part.on_request, iscoroutinefunction(part.on_request)) for part in parts
+        ]
+        depths = range(len(parts) + 1)
+        self.on_response = [[part.on_response for _, part in _acting(parts[:depth], "on_response")] for depth in depths]
+        self.on_error = [
+            [(place, part.on_error) for place, part in _acting(parts[:depth], "on_error")] for depth in depths
+        ]
+        self.on_end = [[part.on_end for _, part in _acting(parts[:depth], "on_end")] for depth in depths]
+
+
+def _acting(parts: list[Part], method: str) -> list[tuple[int, Part]]:
+    """The parts that have a method of their own, the innermost first, each with its place."""
+    own = getattr(Part, method)
+    return [(place, part) for place, part in enumerate(parts) if getattr(type(part), method) is not own][::-1]
 
 
 def header_values(scope: Scope, name: bytes) -> list[bytes]:

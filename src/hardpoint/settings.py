@@ -27,6 +27,7 @@ _RATE: Final = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour)")
 _ORIGIN: Final = re.compile(r"https?://[^/?#\s@]+")
 _MIN_SECRET_BYTES: Final = 32
 _MIN_DISTINCT_CHARACTERS: Final = 10
+_LOG_FLUSH_SECONDS: Final = 0.05
 # What documentation and examples show is what attackers try first.
 _KNOWN_SECRETS: Final = frozenset(
     {"change-me-change-me-change-me-0123456789", "replace-this-secret-key-before-you-deploy"}
@@ -158,6 +159,11 @@ class Settings(BaseSettings):
     def accepts_access_tokens_in_ws_query(self) -> bool:
         """Whether `?token=` on `/ws` takes an access token besides a ticket; not in production unless asked for."""
         return not self.is_production if self.ws_query_access_tokens is None else self.ws_query_access_tokens
+
+    @property
+    def log_flush_seconds(self) -> float:
+        """How long log lines below a warning may wait to be written together; only in production, where many are."""
+        return _LOG_FLUSH_SECONDS if self.is_production else 0.0
 
     @property
     def shows_docs(self) -> bool:

@@ -49,7 +49,11 @@ def command(host: str, port: int, workers: int, reload: bool, app: str | None = 
         with faults_told():
             asyncio.run(_prepare(settings))
         _print_welcome(settings)
-    configure_logging(settings.log_format, static={"instance": settings.resolved_instance})
+    configure_logging(
+        settings.log_format,
+        static={"instance": settings.resolved_instance},
+        flush_seconds=settings.log_flush_seconds,
+    )
     if app is None and workers > 1 and settings.redis_url is None:
         # Each process counts for itself, so that a client may get `workers` times the limit.
         logger.warning("limits_are_per_process", workers=workers, remedy=f"set {settings.variable('redis_url')}")

@@ -22,7 +22,11 @@ def command() -> None:
     lost the database goes on when it is back, or ends with status 1, for whatever looks after it to start another.
     """
     settings = settings_or_exit()
-    configure_logging(settings.log_format, static={"instance": settings.resolved_instance})
+    configure_logging(
+        settings.log_format,
+        static={"instance": settings.resolved_instance},
+        flush_seconds=settings.log_flush_seconds,
+    )
     with faults_told():
         asyncio.run(_work(settings))
 

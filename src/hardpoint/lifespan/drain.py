@@ -173,21 +173,20 @@ class DrainMiddleware(Part):
         self._exempt_paths = frozenset(exempt_paths)
         self._state_name = state_name
 
-    def begin(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Count the request."""
-        scope = exchange.scope
-        drain: Drain | None = scope.get("state", {}).get(self._state_name)
-        if drain is None or scope["path"] in self._exempt_paths:
-            return
-        is_http_1 = scope.get("http_version", "1.1").startswith("1")
+        drain: Drain | None = exchange.scope.get("state", {}).get(self._state_name)
+        if drain is not None and exchange.scope["path"] not in self._exempt_paths:
+            drain.in_flight += 1
+            exchange.notes[self] = drain
 
-        def say_goodbye(message: Message) -> None:
-            if drain.draining and is_http_1:
-                message["headers"].append((b"connection", b"close"))
+    def on_response(self, exchange: Exchange, message: Message) -> None:
+        """Say goodbye, when there is reason to."""
+        drain: Drain | None = exchange.notes.get(self)
+        if drain is not None and drain.draining and exchange.scope.get("http_version", "1.1").startswith("1"):
+            message["headers"].append((b"connection", b"close"))
 
-        def count_off() -> None:
+    def on_end(self, exchange: Exchange) -> None:
+        """Count it off."""
+        if (drain := exchange.notes.get(self)) is not None:
             drain.in_flight -= 1
-
-        drain.in_flight += 1
-        exchange.on_start(say_goodbye)
-        exchange.on_end(count_off)

@@ -34,29 +34,26 @@ class MetricsMiddleware(Part):
         self._metrics = metrics
         self._clock = clock
 
-    def begin(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Count the request as in flight."""
-        scope = exchange.scope
-        metrics: Metrics | None = self._metrics or scope.get("state", {}).get("metrics")
-        if metrics is None:
-            return
-        unanswered = _CLIENT_LEFT
+        metrics: Metrics | None = self._metrics or exchange.scope.get("state", {}).get("metrics")
+        if metrics is not None:
+            metrics.in_flight.inc()
+            exchange.notes[self] = metrics, self._clock(), _CLIENT_LEFT
 
-        def note_failure(error: BaseException) -> None:
-            # What is raised through all middleware is answered by the server, with a 500.
-            nonlocal unanswered
-            if isinstance(error, Exception):
-                unanswered = _BROKEN
+    def on_error(self, exchange: Exchange, error: BaseException) -> None:
+        """Note a crash: what is raised through all middleware is answered by the server, with a 500."""
+        if (noted := exchange.notes.get(self)) is not None and isinstance(error, Exception):
+            exchange.notes[self] = *noted[:2], _BROKEN
 
-        def count() -> None:
+    def on_end(self, exchange: Exchange) -> None:
+        """Count the answer."""
+        if (noted := exchange.notes.get(self)) is not None:
+            metrics, began, unanswered = noted
+            scope = exchange.scope
             metrics.in_flight.dec()
             method = scope["method"] if scope["method"] in _METHODS else _OTHER
             metrics.answered(method, route_template(scope), exchange.status or unanswered, self._clock() - began)
-
-        began = self._clock()
-        metrics.in_flight.inc()
-        exchange.on_failure(note_failure)
-        exchange.on_end(count)
 
 
 def route_template(scope: Scope) -> str:

@@ -47,24 +47,24 @@ class AccessLogMiddleware(Part):
         self._logger = logger if logger is not None else get_logger("hardpoint.access")
         self._clock = clock
 
-    def begin(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Note when the request began."""
-        if exchange.scope["path"] in self._exempt_paths:
-            return
-        began = self._clock()
-        principal: str | None = None
+        if exchange.scope["path"] not in self._exempt_paths:
+            exchange.notes[self] = self._clock(), None
 
-        def note_principal(_: Message) -> None:
-            # Whoever authenticates sets it in the application's context, which a thread or a task may have copied; what
-            # starts the response comes from where it is known.
-            nonlocal principal
-            principal = context.principal.get()
+    def on_response(self, exchange: Exchange, message: Message) -> None:  # noqa: ARG002
+        """Note who acts.
 
-        def write() -> None:
-            self._write(exchange, self._clock() - began, context.principal.get() or principal)
+        Whoever authenticates sets it in the application's context, which a thread or a task may have copied; what
+        starts the response comes from where it is known.
+        """
+        if (noted := exchange.notes.get(self)) is not None and (principal := context.principal.get()) is not None:
+            exchange.notes[self] = noted[0], principal
 
-        exchange.on_start(note_principal)
-        exchange.on_end(write)
+    def on_end(self, exchange: Exchange) -> None:
+        """Write the line."""
+        if (noted := exchange.notes.get(self)) is not None:
+            self._write(exchange, self._clock() - noted[0], context.principal.get() or noted[1])
 
     def _write(self, exchange: Exchange, seconds: float, principal: str | None) -> None:
         scope = exchange.scope

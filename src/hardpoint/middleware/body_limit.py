@@ -37,15 +37,15 @@ class BodyLimitMiddleware(Part):
         super().__init__(app)
         self.max_bytes = max_bytes
 
-    def begin(self, exchange: Exchange) -> ASGIApp | None:
+    def on_request(self, exchange: Exchange) -> ASGIApp | None:
         """Refuse what is announced as too large, and count what arrives."""
-        scope, receive = exchange.scope, exchange.receive
         announced = exchange.headers.get(b"content-length")
         if announced is None:
-            if scope["method"] in _BODILESS and _has_no_body(exchange):
+            if exchange.scope["method"] in _BODILESS and _has_no_body(exchange):
                 return None
         elif announced.isdigit() and int(announced[:20]) > self.max_bytes:
-            return error_response(scope, PayloadTooLarge())
+            return error_response(exchange.scope, PayloadTooLarge())
+        receive = exchange.receive
         received = 0
 
         async def counted_receive() -> Message:
@@ -55,14 +55,17 @@ class BodyLimitMiddleware(Part):
                 received += len(message.get("body", b""))
                 if received > self.max_bytes:
                     # The application answers the failed read in its own way, which ours replaces.
-                    exchange.refuse(PayloadTooLarge())
-                    raise PayloadTooLarge
+                    exchange.notes[self] = PayloadTooLarge()
+                    exchange.refuse(exchange.notes[self])
+                    raise exchange.notes[self]
             return message
 
-        def answer(error: BaseException) -> ASGIApp | None:
-            is_ours = received > self.max_bytes and isinstance(error, Exception) and not exchange.started
-            return error_response(scope, PayloadTooLarge()) if is_ours else None
-
-        exchange.on_failure(answer)
         exchange.receive = counted_receive
         return None
+
+    def on_error(self, exchange: Exchange, error: BaseException) -> ASGIApp | None:
+        """Answer for the application whose body was cut off."""
+        refusal = exchange.notes.get(self)
+        if refusal is None or exchange.started or not isinstance(error, Exception):
+            return None
+        return error_response(exchange.scope, refusal)

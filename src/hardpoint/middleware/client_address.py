@@ -39,7 +39,7 @@ class ClientAddressMiddleware(Part):
         self._trust_unix = "unix" in trusted
         self._networks = [_network(entry) for entry in trusted if entry != "unix"]
 
-    def begin(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Find the client."""
         scope = exchange.scope
         peer = scope["client"][0] if scope.get("client") else ""

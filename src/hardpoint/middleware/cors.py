@@ -92,32 +92,28 @@ class CORSMiddleware(Part):
         self._own = [(name.lower().encode(), value.encode("latin-1")) for name, value in [*credentials, *exposed]]
 
     # WebSockets are outside of CORS: whoever accepts one checks the Origin itself.
-    def begin(self, exchange: Exchange) -> ASGIApp | None:
-        """Answer a preflight; let the page of an allowed origin read the answer to anything else."""
-        scope = exchange.scope
-        raw_origin = exchange.headers.get(b"origin")
-        if raw_origin is None:
-            if not self._any_origin:
-                # Also without an Origin: a shared cache must not give that answer to a page (Fetch, 3.3.5).
-                exchange.on_start(_vary_by_origin)
-            return None
-        origin = raw_origin.decode("latin-1")
-        method = exchange.headers.get(b"access-control-request-method")
-        if scope["method"] == "OPTIONS" and method is not None:
-            return self._answer_preflight(exchange, origin, method.decode("latin-1"))
-        exchange.on_start(lambda message: self._add_headers(message, origin))
+    def on_request(self, exchange: Exchange) -> ASGIApp | None:
+        """Answer a preflight."""
+        if exchange.scope["method"] == "OPTIONS":
+            origin = exchange.headers.get(b"origin")
+            method = exchange.headers.get(b"access-control-request-method")
+            if origin is not None and method is not None:
+                return self._answer_preflight(exchange, origin.decode("latin-1"), method.decode("latin-1"))
         return None
+
+    def on_response(self, exchange: Exchange, message: Message) -> None:
+        """Let the page of an allowed origin read the answer."""
+        if not self._any_origin:
+            # Also without an Origin: a shared cache must not give that answer to a page (Fetch, 3.3.5).
+            _vary_by_origin(message)
+        sent = exchange.headers.get(b"origin")
+        if sent is not None and self._allows(sent.decode("latin-1")):
+            own = [(b"access-control-allow-origin", b"*" if self._any_origin else sent), *self._own]
+            names = {name for name, _ in own}
+            message["headers"][:] = [pair for pair in message["headers"] if pair[0] not in names] + own
 
     def _allows(self, origin: str) -> bool:
         return self._any_origin or (origin != "null" and origin.lower() in self._origins)
-
-    def _add_headers(self, message: Message, origin: str) -> None:
-        if not self._any_origin:
-            _vary_by_origin(message)
-        if self._allows(origin):
-            own = [(b"access-control-allow-origin", b"*" if self._any_origin else origin.encode("latin-1")), *self._own]
-            names = {name for name, _ in own}
-            message["headers"][:] = [pair for pair in message["headers"] if pair[0] not in names] + own
 
     def _answer_preflight(self, exchange: Exchange, origin: str, method: str) -> Response:
         refusal = self._refusal(exchange, origin, method)

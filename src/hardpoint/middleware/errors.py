@@ -36,11 +36,8 @@ class ErrorsMiddleware(Part):
         self._logger = logger if logger is not None else get_logger("hardpoint.errors")
         self._reraise = reraise
 
-    def begin(self, exchange: Exchange) -> None:
-        """Be there for what is raised further in."""
-        exchange.on_failure(lambda error: self._answer(exchange, error))
-
-    def _answer(self, exchange: Exchange, error: BaseException) -> ASGIApp | None:
+    def on_error(self, exchange: Exchange, error: BaseException) -> ASGIApp | None:
+        """Answer what nobody handled."""
         scope = exchange.scope
         if isinstance(error, ClientDisconnect):
             self._logger.info("client_disconnected", path=scope["path"])

@@ -55,21 +55,22 @@ class RequestIdMiddleware(Part):
         self._generate = generate
         self._trust_inbound = trust_inbound
 
-    def begin(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Choose the id and make it known."""
-        scope = exchange.scope
         inbound = exchange.headers.get(self._name) if self._trust_inbound else None
         request_id = inbound.decode("ascii") if inbound and _WELL_FORMED.fullmatch(inbound) else self._generate()
-        scope.setdefault("state", {})["request_id"] = request_id
-        token = context.request_id.set(request_id)
-        exchange.on_end(lambda: context.request_id.reset(token))
+        exchange.scope.setdefault("state", {})["request_id"] = request_id
+        exchange.notes[self] = request_id, context.request_id.set(request_id)
 
-        def add_id(message: Message) -> None:
-            headers = message["headers"]
-            for pair in headers:
-                if pair[0] == self._name:
-                    headers[:] = [pair for pair in headers if pair[0] != self._name]
-                    break
-            headers.append((self._name, request_id.encode("latin-1")))
+    def on_response(self, exchange: Exchange, message: Message) -> None:
+        """Tell it, alone."""
+        headers = message["headers"]
+        for name, _ in headers:
+            if name == self._name:
+                headers[:] = [pair for pair in headers if pair[0] != self._name]
+                break
+        headers.append((self._name, exchange.notes[self][0].encode("latin-1")))
 
-        exchange.on_start(add_id)
+    def on_end(self, exchange: Exchange) -> None:
+        """Leave the context as it was."""
+        context.request_id.reset(exchange.notes[self][1])

@@ -60,18 +60,14 @@ class SecurityHeadersMiddleware(Part):
             self._secure.append((b"strict-transport-security", hsts.encode("latin-1")))
         self._names = frozenset(name for name, _ in self._secure)
 
-    def begin(self, exchange: Exchange) -> None:
-        """See over what the request came, and with which credentials."""
+    def on_response(self, exchange: Exchange, message: Message) -> None:
+        """Add what is missing, by how the request came and with which credentials."""
+        if message["type"] == "websocket.accept":
+            return
+        headers = message["headers"]
         extra = self._secure if exchange.scope.get("scheme") in {"https", "wss"} else self._plain
-        has_credentials = not _CREDENTIALS.isdisjoint(exchange.headers)
-
-        def add_headers(message: Message) -> None:
-            if message["type"] == "websocket.accept":
-                return
-            headers = message["headers"]
-            present = {name for name, _ in headers}
-            headers += extra if self._names.isdisjoint(present) else [pair for pair in extra if pair[0] not in present]
-            if (has_credentials or b"set-cookie" in present) and b"cache-control" not in present:
-                headers.append(_NO_STORE)
-
-        exchange.on_start(add_headers)
+        present = {name for name, _ in headers}
+        headers += extra if self._names.isdisjoint(present) else [pair for pair in extra if pair[0] not in present]
+        is_personal = b"set-cookie" in present or not _CREDENTIALS.isdisjoint(exchange.headers)
+        if is_personal and b"cache-control" not in present:
+            headers.append(_NO_STORE)

@@ -42,22 +42,27 @@ class TimeLimitMiddleware(Part):
         self._exempt_paths = frozenset(exempt_paths)
         self._logger = logger if logger is not None else get_logger("hardpoint.time_limit")
 
-    def begin(self, exchange: Exchange) -> None:
-        """Start the clock, which the response's start stops."""
-        scope = exchange.scope
-        if scope["path"] in self._exempt_paths:
-            return
-        deadline = _Deadline(self.seconds)
+    def on_request(self, exchange: Exchange) -> None:
+        """Start the clock."""
+        if exchange.scope["path"] not in self._exempt_paths:
+            exchange.notes[self] = _Deadline(self.seconds)
 
-        def answer(error: BaseException) -> ASGIApp | None:
-            if not deadline.has_caused(error):
-                return None
-            self._logger.warning("request_timed_out", path=scope["path"], limit_seconds=self.seconds)
-            return error_response(scope, GatewayTimeout())
+    def on_response(self, exchange: Exchange, message: Message) -> None:  # noqa: ARG002
+        """Stop it."""
+        self.on_end(exchange)
 
-        exchange.on_start(deadline.stop)
-        exchange.on_failure(answer)
-        exchange.on_end(deadline.stop)
+    def on_error(self, exchange: Exchange, error: BaseException) -> ASGIApp | None:
+        """Answer for the application that took too long."""
+        deadline = exchange.notes.get(self)
+        if deadline is None or not deadline.has_caused(error):
+            return None
+        self._logger.warning("request_timed_out", path=exchange.scope["path"], limit_seconds=self.seconds)
+        return error_response(exchange.scope, GatewayTimeout())
+
+    def on_end(self, exchange: Exchange) -> None:
+        """Stop the clock."""
+        if (deadline := exchange.notes.get(self)) is not None:
+            deadline.stop()
 
 
 class _Deadline:
@@ -81,7 +86,7 @@ class _Deadline:
         self._expired = True
         self._task.cancel()
 
-    def stop(self, message: Message | None = None) -> None:  # noqa: ARG002 - a hook of the response's start.
+    def stop(self) -> None:
         """Let the task live."""
         self._handle.cancel()
         if self._expired:

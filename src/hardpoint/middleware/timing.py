@@ -22,11 +22,11 @@ class TimingMiddleware(Part):
         self._format = metric.encode("latin-1") + b";dur=%.2f"
         self._clock = clock
 
-    def begin(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Note when the request began."""
-        began = self._clock()
+        exchange.notes[self] = self._clock()
 
-        def add_timing(message: Message) -> None:
-            message["headers"].append((b"server-timing", self._format % ((self._clock() - began) * 1_000)))
-
-        exchange.on_start(add_timing)
+    def on_response(self, exchange: Exchange, message: Message) -> None:
+        """Tell how long ago that was."""
+        milliseconds = (self._clock() - exchange.notes[self]) * 1_000
+        message["headers"].append((b"server-timing", self._format % milliseconds))

@@ -25,7 +25,7 @@ class TracingMiddleware(Part):
 
     kinds = frozenset({"http", "websocket"})
 
-    def begin(self, exchange: Exchange) -> None:
+    def on_request(self, exchange: Exchange) -> None:
         """Complete the span, if there is one."""
         span = trace.get_current_span()
         if span.is_recording():

@@ -113,12 +113,8 @@ class DeprecationMiddleware(Part):
         app: The application inside.
     """
 
-    def begin(self, exchange: Exchange) -> None:
-        """Be there when the response starts."""
-
-        def add_headers(message: Message) -> None:
-            # The router has noted the function in the scope by now.
-            if found := deprecation_of(exchange.scope.get("endpoint")):
-                message["headers"] += [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]
-
-        exchange.on_start(add_headers)
+    def on_response(self, exchange: Exchange, message: Message) -> None:
+        """Say it, if it is."""
+        # The router has noted the function in the scope by now.
+        if found := deprecation_of(exchange.scope.get("endpoint")):
+            message["headers"] += [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]

@@ -10,7 +10,7 @@ from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import error_response
 from hardpoint.ratelimit.headers import limit_headers
 from hardpoint.ratelimit.limit import RateLimit, refusal
-from hardpoint.ratelimit.rate import Limiter
+from hardpoint.ratelimit.rate import Decision, Limiter
 
 __all__ = ["RateLimitMiddleware"]
 
@@ -49,7 +49,7 @@ class RateLimitMiddleware(Part):
         self._limiter = limiter
         self._exempt_paths = frozenset(exempt_paths)
 
-    async def begin(self, exchange: Exchange) -> ASGIApp | None:
+    async def on_request(self, exchange: Exchange) -> ASGIApp | None:
         """Charge the request."""
         scope = exchange.scope
         limiter = self._limiter_for(scope)
@@ -60,14 +60,15 @@ class RateLimitMiddleware(Part):
         if not decision.allowed:
             return error_response(scope, refusal(connection, decision))
 
-        def add_headers(message: Message) -> None:
-            # What a limit further in has said is tighter, and stays.
-            if not any(name == b"ratelimit" for name, _ in message["headers"]):
-                own = limit_headers(decision).items()
-                message["headers"] += [(name.encode(), value.encode()) for name, value in own]
-
-        exchange.on_start(add_headers)
+        exchange.notes[self] = decision
         return None
+
+    def on_response(self, exchange: Exchange, message: Message) -> None:
+        """Say what is left; what a limit further in has said is tighter, and stays."""
+        decision: Decision | None = exchange.notes.get(self)
+        if decision is not None and not any(name == b"ratelimit" for name, _ in message["headers"]):
+            own = limit_headers(decision).items()
+            message["headers"] += [(name.encode(), value.encode()) for name, value in own]
 
     def _limiter_for(self, scope: Scope) -> Limiter | None:
         if scope["path"] in self._exempt_paths:

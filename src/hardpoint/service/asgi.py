@@ -16,5 +16,9 @@ def create() -> FastAPI:
         SettingsError: A setting is refused.
     """
     settings = load_settings()
-    configure_logging(settings.log_format, static={"instance": settings.resolved_instance})
+    configure_logging(
+        settings.log_format,
+        static={"instance": settings.resolved_instance},
+        flush_seconds=settings.log_flush_seconds,
+    )
     return create_app(settings)
