@@ -1,3 +1,5 @@
+import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +33,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Project]:
-    """One for each combination of choices."""
-    root = tmp_path_factory.mktemp("projects")
+    """One for each combination of choices, made by whichever of the run's processes is the first to need them."""
+    folder = tmp_path_factory.getbasetemp()
+    root = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "projects"
+    root.mkdir(exist_ok=True)
     made = [Project(name_of(answers), root / name_of(answers), answers) for answers in combinations()]
-    for project in made:
-        data = {**project.answers, "package": project.package, "hardpoint": ""}
-        run_copy(str(template), project.folder, data=data, defaults=True, quiet=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for project in made:
+            if not project.folder.exists():
+                data = {**project.answers, "package": project.package, "hardpoint": ""}
+                run_copy(str(template), project.folder, data=data, defaults=True, quiet=True)
     return made

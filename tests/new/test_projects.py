@@ -21,9 +21,6 @@ from hardpoint.cli.group import service_group
 from new.conftest import Project
 from support.projects import ruff
 
-# All of them use the projects that one process makes.
-pytestmark = pytest.mark.xdist_group("new")
-
 # What would be left of a choice that was not made, as words in the code and in the pages.
 TRACES = {
     "sqlite": r"(?i)sqlite|embedded_database",

@@ -13,7 +13,6 @@ import yaml
 from support.service import environment
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("new")
 
 
 class Project:

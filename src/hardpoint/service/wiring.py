@@ -165,6 +165,7 @@ def make_lifespan(
         metrics,
         database,
         durable,  # new: jobs
+        # For calls to other services, with the request's id.
         Resource("http_client", lambda _: open_http_client()),
         limiter,
         broadcast,
@@ -174,6 +175,7 @@ def make_lifespan(
         mailer,
         Resource.constant("notifier", MailNotifier(settings.resolved_public_url)),
         realtime,  # new: realtime
+        # For routes that leave something to be done after their answer.
         Resource("light_tasks", lambda opened: open_light_tasks(opened.state)),
         # Last, so that everything that it may use is open before it and closed after it.
         *work,
