@@ -54,7 +54,7 @@ def test_in_production_a_worker_runs_what_the_service_queues(
             assert run_cli("jobs", "cancel", job_id, cwd=tmp_path, **settings).returncode == 0
             assert client.get(f"/jobs/{job_id}").json()["status"] == "cancelled"
             again = run_cli("jobs", "cancel", job_id, cwd=tmp_path, **settings)
-            assert (again.returncode, again.stderr) == (1, "The job has cancelled already\n")
+            assert (again.returncode, again.stderr) == (1, "The job was cancelled already\n")
             assert run_cli("jobs", "retry", job_id, cwd=tmp_path, **settings).returncode == 0
             assert client.get(f"/jobs/{job_id}").json()["status"] == "queued"
             with worker(tmp_path, **settings):

@@ -50,7 +50,7 @@ async def test_a_running_job_is_stopped_and_what_it_did_is_rolled_back(bench: Be
             return ("endless", "cancelled", "user:7") in told
 
         await until(is_told)
-        with pytest.raises(Conflict):
+        with pytest.raises(Conflict, match="was cancelled already"):
             await jobs.cancel(job_id)
     assert await bench.done() == []
     assert told.count(("endless", "cancelled", "user:7")) == 1

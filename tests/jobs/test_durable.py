@@ -21,6 +21,7 @@ from hardpoint.jobs.worker import JobChange, open_worker
 from support.asgi import logged
 from support.jobs import Bench, Done, finished, until
 from support.network import Link, Network
+from support.servers import free_port
 
 
 async def test_a_job_runs_with_its_arguments_and_dependencies_and_the_context_of_who_enqueued_it(bench: Bench) -> None:
@@ -397,7 +398,31 @@ async def test_wrong_arguments_are_refused_when_they_are_given(bench: Bench) -> 
             assert "canary" not in str(refused.value)
         with pytest.raises(ValueError, match="not a job of this registry"):
             await jobs.enqueue(foreign)
+        for options in ({"priority": -1}, {"priority": 2**31}, {"delay": timedelta(seconds=-1)}):
+            with pytest.raises(ValueError, match="not negative"):
+                await jobs.enqueue(work, number=1, **options)
         assert await jobs.list() == []
+
+
+async def test_a_database_that_is_away_is_an_outage_and_no_crash() -> None:
+    registry = JobRegistry()
+
+    @registry.job()
+    async def work() -> None: ...
+
+    url = f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/nothing"
+    async with open_database(url) as database, open_durable_jobs(registry, database, url) as jobs:
+        for call in (
+            jobs.enqueue(work),
+            jobs.info("a-job"),
+            jobs.list(),
+            jobs.figures(),
+            jobs.cancel("a-job"),
+            jobs.retry("a-job"),
+            jobs.forget_finished(older_than=timedelta(days=1)),
+        ):
+            with pytest.raises(ServiceUnavailable):
+                await call
 
 
 async def test_a_scheduled_job_is_enqueued_by_itself(bench: Bench) -> None:
@@ -414,6 +439,17 @@ async def test_a_scheduled_job_is_enqueued_by_itself(bench: Bench) -> None:
 
         await until(ticked_twice)
         assert {info.name for info in await jobs.list()} == {"tick"}
+
+
+async def test_a_schedule_that_cannot_be_read_is_refused_at_the_start(bench: Bench) -> None:
+    registry = JobRegistry()
+
+    @registry.job(schedule="61 * * * *")
+    async def never() -> None: ...
+
+    with pytest.raises(ValueError, match="The schedule of the job 'never' cannot be read: '61"):
+        async with bench.jobs(registry):
+            raise AssertionError
 
 
 async def test_a_schedule_that_the_code_no_longer_has_is_removed(bench: Bench) -> None:

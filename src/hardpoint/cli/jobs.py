@@ -12,6 +12,8 @@ from hardpoint.cli.target import service
 from hardpoint.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from hardpoint.jobs.durable import DurableJobs, JobInfo
 
 __all__ = ["command"]
@@ -32,7 +34,7 @@ def command() -> None:
 def list_jobs(status: "str | None", limit: int) -> None:
     """Print the newest jobs, newest first."""
     for info in _with_jobs(lambda jobs: jobs.list(status=status, limit=limit)):  # type: ignore[arg-type] # click checked it.
-        click.echo(f"{info.id}  {info.status:9}  {info.attempts:>3}  {info.queued_at:%Y-%m-%dT%H:%M:%SZ}  {info.name}")
+        click.echo(f"{info.id}  {info.status:9}  {info.attempts:>3}  {_moment(info.queued_at)}  {info.name}")
 
 
 @command.command("show")
@@ -40,16 +42,17 @@ def list_jobs(status: "str | None", limit: int) -> None:
 def show(job_id: str) -> None:
     """Print what is known of a job."""
     info: JobInfo = _with_jobs(lambda jobs: jobs.info(job_id))
-    finished = "" if info.finished_at is None else f"{info.finished_at:%Y-%m-%dT%H:%M:%SZ}"
     for name, value in {
         "id": info.id,
         "name": info.name,
         "status": info.status,
         "attempts": info.attempts,
         "error": info.error or "",
+        "progress": "" if info.progress is None else f"{info.progress:.0%}",
         "queued by": info.principal or "",
-        "queued at": f"{info.queued_at:%Y-%m-%dT%H:%M:%SZ}",
-        "finished at": finished,
+        "queued at": _moment(info.queued_at),
+        "due at": _moment(info.due_at),
+        "finished at": _moment(info.finished_at),
     }.items():
         click.echo(f"{name:12} {value}".rstrip())
 
@@ -64,8 +67,12 @@ def retry(job_id: str) -> None:
 @command.command("cancel")
 @click.argument("job_id")
 def cancel(job_id: str) -> None:
-    """Do not begin a job, or end it before its next attempt."""
+    """Do not begin a job, or stop it where it is."""
     _with_jobs(lambda jobs: jobs.cancel(job_id))
+
+
+def _moment(moment: "datetime | None") -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _with_jobs(action: "Callable[[DurableJobs], Awaitable[T]]") -> T:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends
 from sqlalchemy import URL
@@ -15,11 +15,13 @@ from starlette.requests import HTTPConnection
 from hardpoint import context
 from hardpoint.clock import Clock, utc_datetime, wall_clock
 from hardpoint.db import Database
+from hardpoint.db.session import TranslatedErrors
 from hardpoint.errors import Conflict, NotFound
 from hardpoint.jobs.definitions import DEFAULT_QUEUE, Job, JobRegistry
 from hardpoint.jobs.engine import Engine, is_migrated, migrate
 from hardpoint.jobs.figures import JobCount, JobFigures, Latency, read_figures
 from hardpoint.jobs.info import JobInfo, JobStatus
+from hardpoint.jobs.schedules import check_schedules
 from hardpoint.log import get_logger
 from hardpoint.tracing import carried
 
@@ -39,8 +41,13 @@ __all__ = [
 logger = get_logger("hardpoint.jobs")
 
 
+_MAX_PRIORITY: Final = 2**31 - 1
+
+
 class DurableJobs:
     """The jobs of an application, in its database; make it with `open_durable_jobs`.
+
+    When the database cannot be reached, every method raises `ServiceUnavailable`.
 
     Args:
         registry: The declared jobs.
@@ -74,16 +81,19 @@ class DurableJobs:
             job: A job of this registry.
             session: A session on the application's database; without one, a transaction of its own.
             delay: How long the job waits at least.
-            priority: Jobs with a lower number go first; 0 and more.
+            priority: Jobs with a lower number go first; 0 to 2,147,483,647.
             idempotency_key: Enqueued again with the same key, the job stays the one that it was.
             **arguments: The job's own arguments.
 
         Raises:
             TypeError: The arguments do not fit the job.
-            ValueError: The job is not one of this registry.
+            ValueError: The job is not one of this registry, or the delay or the priority is out of range.
+            ServiceUnavailable: The database cannot be reached.
         """
         if self.registry.get(job.name) is not job:
             raise ValueError(f"{job!r} is not a job of this registry")
+        if delay < timedelta(0) or not 0 <= priority <= _MAX_PRIORITY:
+            raise ValueError("A delay is not negative, and a priority is between 0 and 2,147,483,647")
         encoded = job.call.encode(arguments)
         job_id = secrets.token_hex(16)
         if idempotency_key is not None:
@@ -111,14 +121,16 @@ class DurableJobs:
         Raises:
             NotFound: There is none.
         """
-        found = await self.engine.info(job_id)
+        with TranslatedErrors():
+            found = await self.engine.info(job_id)
         if found is None:
             raise NotFound
         return found
 
     async def list(self, *, status: JobStatus | None = None, limit: int = 100) -> list[JobInfo]:
         """The newest jobs, newest first, of one status if one is given."""
-        return await self.engine.infos(status=status, limit=limit)
+        with TranslatedErrors():
+            return await self.engine.infos(status=status, limit=limit)
 
     async def figures(self, *, recent_seconds: int = 300) -> JobFigures:
         """How many jobs wait, run and have failed, how long the first in line waits, and how long they took recently.
@@ -126,7 +138,8 @@ class DurableJobs:
         Args:
             recent_seconds: Over which time latencies are told.
         """
-        return await read_figures(self.database.engine, now=self.clock(), recent_seconds=recent_seconds)
+        with TranslatedErrors():
+            return await read_figures(self.database.engine, now=self.clock(), recent_seconds=recent_seconds)
 
     async def cancel(self, job_id: str) -> None:
         """Do not begin the job, or stop it: an attempt that is under way is cancelled within two seconds.
@@ -137,8 +150,10 @@ class DurableJobs:
         """
         found = await self.info(job_id)
         if found.finished_at is not None or found.status not in {"queued", "running"}:
-            raise Conflict(f"The job has {found.status} already", code="JOB_FINISHED")
-        await self.engine.cancel(job_id)
+            how = "was cancelled" if found.status == "cancelled" else f"has {found.status}"
+            raise Conflict(f"The job {how} already", code="JOB_FINISHED")
+        with TranslatedErrors():
+            await self.engine.cancel(job_id)
         logger.info("job_cancelled", job=found.name, job_id=job_id)
 
     async def retry(self, job_id: str) -> None:
@@ -152,14 +167,17 @@ class DurableJobs:
         if found.status not in {"failed", "cancelled"}:
             raise Conflict("Only a failed or cancelled job can be tried again", code="JOB_NOT_FAILED")
         job = self.registry.get(found.name)
-        if not await self.engine.retry(job_id, DEFAULT_QUEUE if job is None else job.queue):
+        with TranslatedErrors():
+            begun = await self.engine.retry(job_id, DEFAULT_QUEUE if job is None else job.queue)
+        if not begun:
             raise Conflict("Somebody else has begun it again", code="JOB_NOT_FAILED")
         logger.info("job_retried", job=found.name, job_id=job_id)
 
     async def forget_finished(self, *, older_than: timedelta) -> int:
         """Remove jobs that ended so long ago; how many, at most a thousand in one call."""
         moment: datetime = utc_datetime(self.clock()) - older_than
-        return await self.engine.forget_before(moment)
+        with TranslatedErrors():
+            return await self.engine.forget_before(moment)
 
 
 @asynccontextmanager
@@ -175,7 +193,11 @@ async def open_durable_jobs(
         database: The application's database, a SQLite file or PostgreSQL.
         url: Its URL, password included.
         clock: Seconds since the epoch; what the pauses between attempts are counted from.
+
+    Raises:
+        ValueError: A schedule cannot be read.
     """
+    check_schedules(list(registry))
     engine = Engine(database.engine, url)
     try:
         yield DurableJobs(registry, engine, database, clock=clock)

@@ -17,19 +17,16 @@ from typing import Any, Final
 from dbos import DBOS, DBOSConfig
 from dbos._queue import Queue, queue_worker_thread
 
-from hardpoint.aio import is_wanted, running
+from hardpoint.aio import running
 from hardpoint.jobs.definitions import Job, JobQueue
 from hardpoint.jobs.engine import APPLICATION, MAX_RECOVERIES, SERIALIZER, VERSION, WORKFLOW, Engine
 from hardpoint.jobs.execution import Executions
-from hardpoint.log import get_logger
+from hardpoint.jobs.schedules import apply_schedules, keep_schedules
 
 __all__ = ["executing"]
 
-logger = get_logger("hardpoint.jobs")
-
 _SCHEDULED_WORKFLOW: Final = "hardpoint.scheduled_job"
 _SCHEDULE_SECONDS: Final = 2.0
-_APPLY_SECONDS: Final = 60.0
 # For the scheduler, for delays that are over and for the queue of DBOS's own.
 _CONNECTIONS: Final = 4
 # Jobs that are enqueued or end together are one look into the queue.
@@ -133,7 +130,6 @@ async def executing(
 
     Raises:
         RuntimeError: There is one in this process already.
-        ValueError: A schedule cannot be read.
     """
     with _alone():
         polls = _Queues(jobs)
@@ -142,9 +138,9 @@ async def executing(
             try:
                 for queue in await _registered(queues, poll_seconds):
                     polls.look_into(queue, instance)
-                await _apply_schedules(jobs, run_scheduled)
+                await apply_schedules(jobs.values(), run_scheduled)
                 engine.bell = polls
-                async with running(executions.watch()), running(_keep_schedules(jobs, run_scheduled)):
+                async with running(executions.watch()), running(keep_schedules(jobs.values(), run_scheduled)):
                     yield
             finally:
                 engine.bell = None
@@ -185,37 +181,6 @@ async def _registered(queues: Collection[JobQueue], poll_seconds: float) -> list
     ]
     names = {queue.name for queue in ours}
     return [*ours, *(queue for queue in await DBOS.list_queues_async() if queue.name not in names)]
-
-
-async def _apply_schedules(jobs: Mapping[str, Job[Any]], workflow: Any) -> None:
-    """Make the database's schedules those of this code."""
-    wanted = {job.name: job for job in jobs.values() if job.schedule is not None}
-    present = {schedule["schedule_name"]: schedule["schedule"] for schedule in await DBOS.list_schedules_async()}
-    for name in present.keys() - wanted.keys():
-        await DBOS.delete_schedule_async(name)
-    await DBOS.apply_schedules_async(
-        [
-            {
-                "schedule_name": name,
-                "workflow_fn": workflow,
-                "schedule": job.schedule or "",
-                "context": name,
-                "queue_name": job.queue,
-            }
-            for name, job in wanted.items()
-            if present.get(name) != job.schedule
-        ]
-    )
-
-
-async def _keep_schedules(jobs: Mapping[str, Job[Any]], workflow: Any) -> None:
-    """While a deploy goes on, old and new workers have different schedules, and the last to start must not decide."""
-    while is_wanted():
-        await asyncio.sleep(_APPLY_SECONDS)
-        try:
-            await _apply_schedules(jobs, workflow)
-        except Exception as error:  # noqa: BLE001 - the database is away; the schedules are there, and this comes again.
-            logger.warning("schedules_not_applied", error=type(error).__name__)
 
 
 @asynccontextmanager
