@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: bench bench-drivers bench-jobs bench-live chaos clean docs format lint pins run soak test test-fastapi new-all
+.PHONY: bench bench-drivers bench-jobs bench-live chaos clean docs format lint pins run soak stress-live test test-fastapi new-all
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -60,6 +60,11 @@ bench-jobs: $(INSTALLED)  ## Durable jobs beside Celery, taskiq and procrastinat
 
 bench-drivers: $(INSTALLED)  ## asyncpg and psycopg, side by side on a real PostgreSQL
 	$(BIN)/python benchmarks/drivers.py $(ARGS)
+
+stress-live: $(INSTALLED)  ## Thousands of sockets at two processes, and a hundred faults while messages are published
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
+	$(BIN)/python benchmarks/stress_live.py $(ARGS)
+	HARDPOINT_STORM_SEEDS=20 $(BIN)/python -m pytest tests/realtime/test_processes.py -q
 
 pins: $(INSTALLED)  ## Refresh requirements.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-emit-index-url --no-annotate \

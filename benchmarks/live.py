@@ -1,15 +1,21 @@
 """Deliveries per second, delay and memory of WebSocket fan-out, measured side by side in one run.
 
     make bench-live                                   every way, 1,000 connections
-    make bench-live ARGS="--connections 10000 --only hardpoint_memory"
+    make bench-live ARGS="--connections 10000 --only hardpoint"      one process; needs 10,100 open files (ulimit -n)
 
 Each way is a server process on one core; the clients are plain sockets in another process on the other core, which
 count bytes instead of parsing frames, so that the server is what is measured. The ways take turns, round by round.
 
     deliveries_per_second  200 messages, published one after the other as fast as they are taken
+    cpu_us                 the server's processor time for each of those deliveries, which other processes disturb least
+    publish_ms             the longest of those calls: how long a publisher waits
     p50_ms, p99_ms         the delay from publishing to a client's socket, 50 messages, 100 ms apart
+    alone_us               the server's processor time for each of those deliveries, of one message at a time
     stalled_ratio          p99 of 50 clients beside one that never reads, by p99 without it; inf: everybody waits
     kib_each               resident memory of the server for each idle connection
+
+`starlette_loop` is the textbook's: every socket is sent to in turn. `hardpoint_portable` is hardpoint on the same
+WebSocket implementation; `hardpoint` and `hardpoint_valkey` are it as `hardpoint serve` runs it.
 """
 
 import argparse
@@ -23,6 +29,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,20 +37,43 @@ from typing import Any
 
 from run import HERE, ValkeyServer, free_port
 
-WAYS = ["starlette_loop", "hardpoint_memory", "hardpoint_valkey", "broadcaster_memory", "python_socketio"]
+UVICORNS = "websockets-sansio"
+OURS = "hardpoint.realtime.uvicorn:SocketProtocol"
+WAYS = {
+    "starlette_loop": ("starlette_loop", UVICORNS),
+    "hardpoint_portable": ("hardpoint_memory", UVICORNS),
+    "hardpoint": ("hardpoint_memory", OURS),
+    "hardpoint_valkey": ("hardpoint_valkey", OURS),
+    "broadcaster": ("broadcaster_memory", UVICORNS),
+    "python_socketio": ("python_socketio", UVICORNS),
+}
+NAMES = {
+    "deliveries_per_second": 0,
+    "cpu_us": 2,
+    "publish_ms": 1,
+    "p50_ms": 1,
+    "p99_ms": 1,
+    "alone_us": 2,
+    "stalled_ratio": 2,
+    "kib_each": 1,
+}
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 BURST, PACED, PAUSE_MS, STALLED_CONNECTIONS = 200, 50, 100.0, 50
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 SUBSCRIBE = b'{"type":"subscribe","channel":"all"}'
-AT = re.compile(rb'"at": ?"(\d{10}\.\d{9})"')
+MESSAGE = re.compile(rb'"number": ?"(\d{8})", ?"at": ?"(\d{10}\.\d{9})"')
+PING = re.compile(rb"\x89\x04(....)", re.DOTALL)
+# Engine.IO's own ping and pong (protocol 4).
+SOCKETIO_PING, SOCKETIO_PONG = b"\x81\x012", b"3"
 
 
-def frame(payload: bytes) -> bytes:
+def frame(payload: bytes, *, kind: int = 0x81) -> bytes:
     # A client's frames are masked (RFC 6455, section 5.3); with zeros the payload stays what it is.
     assert len(payload) < 126
-    return bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload
+    return bytes([kind, 0x80 | len(payload)]) + bytes(4) + payload
 
 
 class Client(asyncio.Protocol):
@@ -52,7 +82,7 @@ class Client(asyncio.Protocol):
     def __init__(self, way: str) -> None:
         self.way = way
         self.ready = asyncio.get_running_loop().create_future()
-        self.count = 0
+        self.numbers: list[int] = []
         self.delays: list[float] = []
         self._buffer = b""
 
@@ -64,10 +94,14 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
-        found = AT.findall(self._buffer + data)
+        if (ping := PING.search(data)) is not None:
+            self.transport.write(frame(ping[1], kind=0x8A))
+        if self.way == "python_socketio" and SOCKETIO_PING in data:
+            self.transport.write(frame(SOCKETIO_PONG))
+        found = MESSAGE.findall(self._buffer + data)
         if found:
-            self.count += len(found)
-            self.delays += [now - float(at) for at in found]
+            self.numbers += [int(number) for number, _ in found]
+            self.delays += [now - float(at) for _, at in found]
             # What is left may be the beginning of a message.
             self._buffer = (self._buffer + data).rpartition(b"padding")[2][-400:]
             return
@@ -100,6 +134,11 @@ def resident_kib(pid: int) -> int:
     return int(match[1])
 
 
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
 async def call(url: str) -> Any:
     def fetch() -> Any:
         method = "POST" if "/publish" in url else "GET"
@@ -111,39 +150,53 @@ async def call(url: str) -> Any:
 
 async def received(clients: list[Client], count: int) -> float:
     """When every client has `count` messages more."""
-    async with asyncio.timeout(30):
-        while min(client.count for client in clients) < count:
-            await asyncio.sleep(0.002)
-    return time.monotonic()
+    try:
+        async with asyncio.timeout(120):
+            while min(len(client.numbers) for client in clients) < count:
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        missing = [client for client in clients if len(client.numbers) < count]
+        lost = sum(client.transport.is_closing() for client in clients)
+        raise TimeoutError(f"{len(missing)} of {len(clients)} clients miss messages, {lost} are cut off") from None
+    ended = time.monotonic()
+    # Everything, once, and in an order that is the same for all.
+    assert all(client.numbers == clients[0].numbers for client in clients)
+    counted = Counter(clients[0].numbers)
+    publishers = set(counted.values())
+    assert len(publishers) == 1
+    assert len(counted) * publishers.pop() == count
+    return ended
 
 
 @asynccontextmanager
-async def serving(way: str, core: int) -> AsyncIterator[tuple[str, int]]:
+async def serving(way: str, core: int | None = None) -> AsyncIterator[tuple[str, int]]:
     """The server's URL and its process id."""
-    port = free_port()
-    command = ["taskset", "-c", str(core), sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "--factory"]
-    command += [f"apps.live:{way}", "--port", str(port), "--no-access-log", "--log-level", "critical"]
-    command += [
-        "--ws",
-        os.environ.get("WSIMPL", "websockets-sansio"),
-        "--ws-per-message-deflate",
-        "false",
-        "--backlog",
-        "4096",
-    ]
-    command += ["--timeout-graceful-shutdown", "1"]
-    process = subprocess.Popen(command)
+    app, implementation = WAYS[way]
+    command = [] if core is None else ["taskset", "-c", str(core)]
+    command += [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "--factory", f"apps.live:{app}"]
+    command += ["--no-access-log", "--log-level", "critical", "--backlog", "4096"]
+    command += ["--ws", implementation, "--ws-per-message-deflate", "false", "--timeout-graceful-shutdown", "1"]
+    process, url = await started(command)
     try:
-        for _ in range(600):
-            try:
-                await call(f"http://127.0.0.1:{port}/item")
-                break
-            except OSError:
-                await asyncio.sleep(0.05)
-        yield f"http://127.0.0.1:{port}", process.pid
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait()
+
+
+async def started(command: list[str]) -> tuple["subprocess.Popen[bytes]", str]:
+    """A server that answers; somebody's connection may take a port that was free a moment ago."""
+    for _ in range(5):
+        port = free_port()
+        process = subprocess.Popen([*command, "--port", str(port)])
+        while process.poll() is None:
+            try:
+                await call(f"http://127.0.0.1:{port}/item")
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                return process, f"http://127.0.0.1:{port}"
+    raise RuntimeError("The server does not start")
 
 
 async def connect(way: str, url: str, connections: int) -> list[Client]:
@@ -167,16 +220,21 @@ async def measure(way: str, connections: int, core: int) -> dict[str, float]:
         before = resident_kib(pid)
         clients = await connect(way, url, connections)
         each = (resident_kib(pid) - before) / connections
-        began = time.monotonic()
+        began, cpu = time.monotonic(), processor_seconds(pid)
         publishing = asyncio.ensure_future(call(f"{url}/publish?count={BURST}"))
-        ended, _ = await asyncio.gather(received(clients, BURST), publishing)
+        ended, longest = await asyncio.gather(received(clients, BURST), publishing)
+        burst_cpu, cpu = processor_seconds(pid) - cpu, processor_seconds(pid)
         delays = await paced(clients, url)
+        paced_cpu = processor_seconds(pid) - cpu
         for client in clients:
             client.transport.abort()
     return {
         "deliveries_per_second": BURST * connections / (ended - began),
+        "cpu_us": burst_cpu * 1e6 / (BURST * connections),
+        "publish_ms": longest * 1_000,
         "p50_ms": 1_000 * statistics.median(delays),
         "p99_ms": percentile_ms(delays),
+        "alone_us": paced_cpu * 1e6 / (PACED * connections),
         "kib_each": each,
     }
 
@@ -207,7 +265,7 @@ def percentile_ms(delays: list[float]) -> float:
 
 async def paced(clients: list[Client], url: str) -> list[float]:
     for client in clients:
-        client.count, client.delays = 0, []
+        client.numbers, client.delays = [], []
     publishing = asyncio.ensure_future(call(f"{url}/publish?count={PACED}&pause_ms={PAUSE_MS}"))
     await asyncio.gather(received(clients, PACED), publishing)
     return [delay for client in clients for delay in client.delays]
@@ -217,9 +275,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=WAYS, action="append")
+    parser.add_argument("--only", choices=list(WAYS), action="append")
     arguments = parser.parse_args()
-    ways = arguments.only or WAYS
+    ways = arguments.only or list(WAYS)
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})
     results: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
@@ -230,11 +288,11 @@ async def main() -> None:
                 measured = await measure(way, arguments.connections, cores[0])
                 results[way].append({**measured, **await measure_stalled(way, cores[0])})
             print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
-    names = ["deliveries_per_second", "p50_ms", "p99_ms", "stalled_ratio", "kib_each"]
     print(f"{arguments.connections} connections, medians of {arguments.rounds} rounds")
-    print(f"{'way':20}" + "".join(f"{name:>24}" for name in names))
+    print(f"{'way':20}" + "".join(f"{name:>22}" for name in NAMES))
     for way, rounds in results.items():
-        print(f"{way:20}" + "".join(f"{statistics.median(r[name] for r in rounds):24.1f}" for name in names))
+        medians = {name: statistics.median(measured[name] for measured in rounds) for name in NAMES}
+        print(f"{way:20}" + "".join(f"{medians[name]:22.{digits}f}" for name, digits in NAMES.items()))
     folder = HERE / "results"
     folder.mkdir(exist_ok=True)
     (folder / f"live-{arguments.connections}.json").write_text(json.dumps(results, indent=2) + "\n")

@@ -52,6 +52,10 @@ def _hardpoint(open_store: Callable[[], Any]) -> FastAPI:
     async def everybody() -> None:
         """For everybody."""
 
+    @channels.channel("filler")
+    async def filler() -> None:
+        """For those whose network is to be filled."""
+
     @asynccontextmanager
     async def open_realtime(_: Opened) -> AsyncIterator[Hub]:
         limits = Limits(max_waiting_messages=1_000)
@@ -64,6 +68,15 @@ def _hardpoint(open_store: Callable[[], Any]) -> FastAPI:
 
     async def publish(data: dict[str, Any]) -> None:
         await hubs[0].publish("all", data)
+
+    @app.post("/publish/filler")
+    async def fill(count: int, size: int, realtime: Realtime) -> None:
+        for _ in range(count):
+            await realtime.publish("filler", "x" * size)
+
+    @app.get("/closings")
+    async def closings(realtime: Realtime) -> int:
+        return sum(realtime.closings.values())
 
     @app.get("/hub")
     async def remember(realtime: Realtime) -> int:

@@ -30,6 +30,13 @@ class Server:
     def on_loss(self) -> None:
         self.losses += 1
 
+    def write(self, wire: bytes) -> bool:
+        if self.error is not None:
+            raise self.error
+        if self.reads.is_set():
+            self.sent.append(wire)
+        return self.reads.is_set()
+
     async def send(self, message: Message) -> None:
         for _ in range(self.steps):
             await self.reads.wait()
@@ -204,7 +211,7 @@ async def test_frames_are_sent_in_the_connections_context() -> None:
 
 async def test_a_server_that_takes_frames_is_given_several_at_once() -> None:
     server = Server()
-    outbox = outbox_of(server, takes_wire=True)
+    outbox = outbox_of(server, write=server.write)
     several = Frames([1, 2], ["a", "b"])
     outbox.put(several)
     server.reads.clear()
@@ -219,7 +226,7 @@ async def test_a_server_that_takes_frames_is_given_several_at_once() -> None:
 async def test_frames_together_count_as_many(limits: dict[str, int]) -> None:
     server = Server()
     overflows: list[None] = []
-    outbox = outbox_of(server, takes_wire=True, on_overflow=lambda: overflows.append(None), **limits)
+    outbox = outbox_of(server, write=server.write, on_overflow=lambda: overflows.append(None), **limits)
     server.reads.clear()
     two = Frames([1, 2], ["a", "b"])
     outbox.put(two)
@@ -239,10 +246,11 @@ async def test_frames_together_count_as_many(limits: dict[str, int]) -> None:
     await outbox.flushed()
 
 
-async def test_a_loss_is_told_once() -> None:
+@pytest.mark.parametrize("writes", [False, True])
+async def test_a_loss_is_told_once(*, writes: bool) -> None:
     server = Server()
     server.error = OSError("gone")
-    outbox = outbox_of(server)
+    outbox = outbox_of(server, write=server.write if writes else None)
     for text in "abc":
         outbox.put(Frames.one(text))
     outbox.close(1012, "later")

@@ -102,10 +102,10 @@ class Service:
         return self.process.wait(10)
 
     # new: if reference
-    def kill_and_start(self) -> None:
-        """End the process with SIGKILL, and start another one on the same port with the same settings."""
-        self.process.kill()
-        self.process.wait()
+    def kill_and_start(self, number: int = signal.SIGKILL) -> None:
+        """End the process with this signal, and start another one on the same port with the same settings."""
+        self.process.send_signal(number)
+        self.process.wait(60)
         port = httpx2.URL(self.url).port
         assert port is not None
         with (self.folder / "stdout").open("a") as out, (self.folder / "stderr").open("a") as err:

@@ -7,8 +7,12 @@ from typing import Final
 __all__ = ["WIRE", "Frames"]
 
 WIRE: Final = "hardpoint.frames"
-"""The ASGI extension of a server that takes frames as the bytes that the network carries: a `websocket.send` message
-with this key, several frames at once. `hardpoint.realtime.uvicorn` has it; others are sent one text at a time."""
+"""The ASGI extension of a server that takes frames as the bytes that the network carries, several at once.
+
+`scope["extensions"]["hardpoint.frames"]["write"]` writes them within the call, past every middleware, and says whether
+it could without waiting; a `websocket.send` message that has them under this key waits. `hardpoint.realtime.uvicorn`
+has it; other servers are sent one text at a time.
+"""
 
 _TEXT: Final = 0x81
 _SHORT: Final = 126
@@ -19,14 +23,20 @@ class Frames:
     """Frames of one channel that follow each other.
 
     Args:
-        offsets: Where each stands in the channel, in order.
+        offsets: Where each stands in the channel, in order; one or more.
         texts: The texts.
         is_reset: Whether the channel goes on from here, whatever was before.
+
+    Attributes:
+        first: The offset of the first.
+        last: The offset of the last.
     """
 
-    __slots__ = ("_wire", "is_reset", "offsets", "texts")
+    __slots__ = ("_wire", "first", "is_reset", "last", "offsets", "texts")
 
     def __init__(self, offsets: Sequence[int], texts: Sequence[str], *, is_reset: bool = False) -> None:
+        self.first = offsets[0]
+        self.last = offsets[-1]
         self.offsets = offsets
         self.texts = texts
         self.is_reset = is_reset
@@ -38,11 +48,6 @@ class Frames:
         return cls((offset,), (text,), is_reset=is_reset)
 
     @property
-    def last(self) -> int:
-        """The offset of the last."""
-        return self.offsets[-1]
-
-    @property
     def wire(self) -> bytes:
         """All of them as a server sends them (RFC 6455, section 5.2): one write instead of a write for each."""
         if self._wire is None:
@@ -50,8 +55,8 @@ class Frames:
         return self._wire
 
     def after(self, offset: int) -> "Frames":
-        """Those that come after `offset`."""
-        start = next((place for place, known in enumerate(self.offsets) if known > offset), len(self.offsets))
+        """Those that come after `offset`, which at least the last does."""
+        start = next(place for place, known in enumerate(self.offsets) if known > offset)
         return Frames(self.offsets[start:], self.texts[start:])
 
 

@@ -23,7 +23,7 @@ class Outbox:
 
     Args:
         send: The connection's ASGI `send`.
-        takes_wire: Whether the server has the extension `hardpoint.frames`: several frames are then one write.
+        write: Writes frames at once, and says whether it could; of a server with the extension `hardpoint.frames`.
         max_messages: The most frames that wait.
         max_characters: The most characters that wait.
         on_overflow: Called when there would be more. The frame is lost, so it has to close the connection.
@@ -44,8 +44,8 @@ class Outbox:
         "_on_loss",
         "_on_overflow",
         "_send",
-        "_takes_wire",
         "_waiting",
+        "_write",
         "_writer",
         "blocked_since",
     )
@@ -54,14 +54,14 @@ class Outbox:
         self,
         send: Callable[[Message], Coroutine[Any, Any, None]],
         *,
-        takes_wire: bool = False,
+        write: Callable[[bytes], bool] | None = None,
         max_messages: int,
         max_characters: int,
         on_overflow: Callable[[], None],
         on_loss: Callable[[], None],
     ) -> None:
         self._send = send
-        self._takes_wire = takes_wire
+        self._write = write
         self._max_messages = max_messages
         self._max_characters = max_characters
         self._on_overflow = on_overflow
@@ -84,11 +84,19 @@ class Outbox:
 
     def put(self, frames: Frames) -> None:
         """Send `frames` now, or as soon as what is before them is sent; nothing once the connection closes."""
-        if self._takes_wire:
-            self._put(frames)
-        else:
+        if self._write is None:
             for text in frames.texts:
                 self._put(text)
+        elif self._writer is not None or not self.is_open:
+            self._put(frames)
+        else:
+            # Without a coroutine: half of what a message costs beside the write itself.
+            try:
+                if self._write(frames.wire):
+                    return
+            except Exception:  # noqa: BLE001 - servers say in ways of their own that the client has left.
+                self._lose()
+            self._put(frames)
 
     def close(self, code: int, reason: str, *, at_once: bool = False) -> None:
         """Send a close frame after what waits, or instead of it; what is being sent comes first either way."""
@@ -134,13 +142,13 @@ class Outbox:
             waits_for = self._context.run(sending.send, None)
         except StopIteration:
             return
-        except Exception:  # noqa: BLE001 - servers say in ways of their own that the client has left.
+        except Exception:  # noqa: BLE001 - see above.
             self._lose()
             return
-        writer = self._write(_Resumed(sending, waits_for), is_close=message["type"] == "websocket.close")
+        writer = self._send_waiting(_Resumed(sending, waits_for), is_close=message["type"] == "websocket.close")
         self._writer = asyncio.get_running_loop().create_task(writer, context=self._context)
 
-    async def _write(self, first: Awaitable[None], *, is_close: bool) -> None:
+    async def _send_waiting(self, first: Awaitable[None], *, is_close: bool) -> None:
         loop = asyncio.get_running_loop()
         try:
             self.blocked_since = loop.time()

@@ -155,7 +155,7 @@ class _Socket(Peer):
         self._outbox = Outbox(
             # `WebSocket.send` checks the order of messages, which is the outbox's own: a tenth of a delivery's cost.
             websocket._send,  # type: ignore[arg-type] # noqa: SLF001 - see above.
-            takes_wire=WIRE in websocket.scope.get("extensions", ()),
+            write=websocket.scope.get("extensions", {}).get(WIRE, {}).get("write"),
             max_messages=hub.limits.max_waiting_messages,
             max_characters=hub.limits.max_waiting_characters,
             on_overflow=self.overflowed,

@@ -56,7 +56,7 @@ class Subscription:
         """Send what the listener has not read from the store already, or hold it back."""
         if self._held is not None:
             self._hold(frames, self._held)
-        elif frames.offsets[0] > self.last or frames.is_reset:
+        elif frames.first > self.last or frames.is_reset:
             self._put(frames)
         elif frames.last > self.last:
             self._put(frames.after(self.last))

@@ -99,11 +99,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             if self.close_timer is not None:
                 self._cut_after_close_timeout()
             return
-        if not self.writable.is_set():
+        while not self.write_frames(wire):
             await self.writable.wait()
+
+    def write_frames(self, wire: bytes) -> bool:
+        """Write frames at once; whether that could be done without waiting for the client to read.
+
+        Raises:
+            ClientDisconnected: It has left, or is closed.
+        """
         if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
             raise ClientDisconnected
-        self.transport.write(cast("bytes", wire))
+        if not self.writable.is_set():
+            return False
+        self.transport.write(wire)
+        return True
 
     def _cut_after_close_timeout(self) -> None:
         assert self.close_timer is not None  # noqa: S101 - narrows the type.
@@ -113,7 +123,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     @override
     async def run_asgi(self) -> None:
         if not self.conn.extensions:
-            cast("dict[str, Any]", self.scope["extensions"])[WIRE] = {}
+            cast("dict[str, Any]", self.scope["extensions"])[WIRE] = {"write": self.write_frames}
         await super().run_asgi()
         if self.close_timer is None and not self.disconnected:
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
