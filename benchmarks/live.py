@@ -6,10 +6,10 @@
 Each way is a server process on one core; the clients are plain sockets in another process on the other core, which
 count bytes instead of parsing frames, so that the server is what is measured. The ways take turns, round by round.
 
-    deliveries_per_second  200 messages, published one after the other as fast as they are taken
+    deliveries_per_second  200 messages (40 to 10,000 clients), published one after the other as fast as they are taken
     cpu_us                 the server's processor time for each of those deliveries, which other processes disturb least
     publish_ms             the longest of those calls: how long a publisher waits
-    p50_ms, p99_ms         the delay from publishing to a client's socket, 50 messages, 100 ms apart
+    p50_ms, p99_ms         the delay from publishing to a client's socket, 10,000 deliveries a second
     alone_us               the server's processor time for each of those deliveries, of one message at a time
     stalled_ratio          p99 of 50 clients beside one that never reads, by p99 without it; inf: everybody waits
     kib_each               resident memory of the server for each idle connection
@@ -58,7 +58,7 @@ NAMES = {
     "kib_each": 1,
 }
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-BURST, PACED, PAUSE_MS, STALLED_CONNECTIONS = 200, 50, 100.0, 50
+BURST_DELIVERIES, MOST_AT_ONCE, PACED, PACED_DELIVERIES_PER_SECOND, STALLED_CONNECTIONS = 400_000, 200, 30, 10_000, 50
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -217,20 +217,21 @@ async def connect(way: str, url: str, connections: int) -> list[Client]:
 
 async def measure(way: str, connections: int, core: int) -> dict[str, float]:
     async with serving(way, core) as (url, pid):
+        burst = min(MOST_AT_ONCE, BURST_DELIVERIES // connections)
         before = resident_kib(pid)
         clients = await connect(way, url, connections)
         each = (resident_kib(pid) - before) / connections
         began, cpu = time.monotonic(), processor_seconds(pid)
-        publishing = asyncio.ensure_future(call(f"{url}/publish?count={BURST}"))
-        ended, longest = await asyncio.gather(received(clients, BURST), publishing)
+        publishing = asyncio.ensure_future(call(f"{url}/publish?count={burst}"))
+        ended, longest = await asyncio.gather(received(clients, burst), publishing)
         burst_cpu, cpu = processor_seconds(pid) - cpu, processor_seconds(pid)
         delays = await paced(clients, url)
         paced_cpu = processor_seconds(pid) - cpu
         for client in clients:
             client.transport.abort()
     return {
-        "deliveries_per_second": BURST * connections / (ended - began),
-        "cpu_us": burst_cpu * 1e6 / (BURST * connections),
+        "deliveries_per_second": burst * connections / (ended - began),
+        "cpu_us": burst_cpu * 1e6 / (burst * connections),
         "publish_ms": longest * 1_000,
         "p50_ms": 1_000 * statistics.median(delays),
         "p99_ms": percentile_ms(delays),
@@ -266,7 +267,8 @@ def percentile_ms(delays: list[float]) -> float:
 async def paced(clients: list[Client], url: str) -> list[float]:
     for client in clients:
         client.numbers, client.delays = [], []
-    publishing = asyncio.ensure_future(call(f"{url}/publish?count={PACED}&pause_ms={PAUSE_MS}"))
+    pause_ms = max(100, 1_000 * len(clients) / PACED_DELIVERIES_PER_SECOND)
+    publishing = asyncio.ensure_future(call(f"{url}/publish?count={PACED}&pause_ms={pause_ms}"))
     await asyncio.gather(received(clients, PACED), publishing)
     return [delay for client in clients for delay in client.delays]
 
@@ -287,6 +289,7 @@ async def main() -> None:
             for way in ways:
                 measured = await measure(way, arguments.connections, cores[0])
                 results[way].append({**measured, **await measure_stalled(way, cores[0])})
+                print(f"{way}: {results[way][-1]}", file=sys.stderr)
             print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
     print(f"{arguments.connections} connections, medians of {arguments.rounds} rounds")
     print(f"{'way':20}" + "".join(f"{name:>22}" for name in NAMES))
