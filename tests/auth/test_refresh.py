@@ -4,19 +4,32 @@ import asyncio
 import string
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardpoint.auth import AccessTokens, Auth, Client, Key, KeySet, PasswordHasher, PasswordPolicy, TokenPair
+from hardpoint.auth import (
+    AccessTokens,
+    Auth,
+    Client,
+    Key,
+    KeySet,
+    MemoryDatabase,
+    MemoryStore,
+    MemoryUser,
+    PasswordHasher,
+    PasswordPolicy,
+    TokenPair,
+)
 from hardpoint.auth.refresh import SessionSecrets, SessionToken, new_session_id, new_session_secret
 from hardpoint.db import Database, open_database
 from hardpoint.errors import InvalidToken, TokenReused
-from hardpoint.service import migrations
-from hardpoint.service.mail.notifier import MailNotifier
-from hardpoint.service.users.models import AUTH_MODELS, User
+from hardpoint.service.base import Base
+from hardpoint.service.users.models import AUTH_MODELS
 from support.asgi import logged
 
 SECRET = b"a secret of thirty-two bytes or more"
@@ -141,17 +154,18 @@ def test_ids_and_secrets_are_random_and_fit_the_format() -> None:
 class Sessions:
     """An account's sessions, and a clock that the test moves."""
 
-    def __init__(self, database: Database, **options: int) -> None:
-        self.database = database
+    def __init__(self, database: Database | MemoryDatabase[MemoryUser], **options: int) -> None:
+        self.database: Any = database
         self.now = NOW
+        kept: dict[str, Any] = {"models": AUTH_MODELS} if isinstance(database, Database) else {"store": MemoryStore}
         key = KeySet(Key.from_secret(SECRET))
-        self.auth = Auth[User](
-            models=AUTH_MODELS,
+        self.auth: Auth[Any, Any] = Auth(
+            **kept,
             tokens=AccessTokens(key, issuer="https://a.example", audience="https://a.example", clock=lambda: self.now),
             secret=SECRET,
             hasher=PasswordHasher(memory_kib=64, iterations=1),
             policy=PasswordPolicy(),
-            notifier=MailNotifier("https://a.example"),
+            require_verified_email=False,
             clock=lambda: self.now,
             **{"idle_seconds": 1_000, "lifetime_seconds": 3_000, "grace_seconds": 10, **options},
         )
@@ -179,24 +193,35 @@ class Sessions:
 
 
 @asynccontextmanager
-async def opened(url: str, **options: int) -> AsyncIterator[Sessions]:
-    async with open_database(url) as database:
-        await migrations().upgrade(database.engine)
+async def opened(url: str | None, **options: int) -> AsyncIterator[Sessions]:
+    async with AsyncExitStack() as stack:
+        database: Database | MemoryDatabase[MemoryUser] = MemoryDatabase()
+        if url is not None:
+            database = await stack.enter_async_context(open_database(url))
+            await database.create_tables(Base.metadata)
         sessions = Sessions(database, **options)
         await sessions.sign_up()
         yield sessions
 
 
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+    if request.param == "postgresql":
+        postgres: str = request.getfixturevalue("postgres_url")
+        return postgres
+    return f"sqlite+aiosqlite:///{tmp_path / 'test.db'}" if request.param == "sqlite" else None
+
+
 @pytest.fixture
-async def sessions(database_url: str) -> AsyncIterator[Sessions]:
-    async with opened(database_url) as ready:
+async def sessions(url: str | None) -> AsyncIterator[Sessions]:
+    async with opened(url) as ready:
         yield ready
 
 
 @pytest.fixture
-async def strict(database_url: str) -> AsyncIterator[Sessions]:
+async def strict(url: str | None) -> AsyncIterator[Sessions]:
     """Without a grace."""
-    async with opened(database_url, grace_seconds=0) as ready:
+    async with opened(url, grace_seconds=0) as ready:
         yield ready
 
 
@@ -302,6 +327,68 @@ async def test_a_session_ends_at_its_age_however_busy_it_is(sessions: Sessions) 
         await sessions.refresh(pair.refresh_token)
 
 
+async def test_a_short_life_holds_whatever_the_idle_time_is() -> None:
+    async with opened(None, lifetime_seconds=100) as sessions:
+        pair = await sessions.log_in()
+        sessions.now += 99
+        pair = await sessions.refresh(pair.refresh_token)
+        sessions.now += 1
+        assert not await sessions.is_alive(pair)
+
+
+async def test_a_cookie_that_is_used_does_not_grow_idle_and_ends_at_its_age(sessions: Sessions) -> None:
+    async with sessions.database.session() as session:
+        found = await sessions.auth.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
+        cookie = sessions.auth.cookie_of(found.session)
+
+    async def is_alive() -> bool:
+        async with sessions.database.session() as session:
+            try:
+                await sessions.auth.authenticate_cookie(session, cookie)
+            except InvalidToken:
+                return False
+            return True
+
+    for _ in range(4):
+        sessions.now += 700
+        assert await is_alive()
+    # At 2,800 seconds it was seen; at 3,000 it is too old.
+    sessions.now += 199
+    assert await is_alive()
+    sessions.now += 1
+    assert not await is_alive()
+
+
+async def test_a_cookie_that_is_not_used_grows_idle(sessions: Sessions) -> None:
+    async with sessions.database.session() as session:
+        found = await sessions.auth.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
+        cookie = sessions.auth.cookie_of(found.session)
+    sessions.now += 1_000
+    async with sessions.database.session() as session:
+        with pytest.raises(InvalidToken):
+            await sessions.auth.authenticate_cookie(session, cookie)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"secret": b"x" * 31}, "at least 32 bytes"),
+        ({"idle_seconds": 0}, "at least one second"),
+        ({"lifetime_seconds": 0}, "at least one second"),
+        ({"reset_seconds": 0}, "at least one second"),
+        ({"verification_seconds": -1}, "at least one second"),
+        ({"grace_seconds": -1}, "not negative"),
+        ({"store": None}, "either models or a store"),
+        ({"models": AUTH_MODELS}, "either models or a store"),
+        ({"require_verified_email": True}, "require_verified_email=False"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_when_it_is_written(options: dict[str, Any], reason: str) -> None:
+    given: dict[str, Any] = {"store": MemoryStore, "secret": SECRET, "require_verified_email": False}
+    with pytest.raises(ValueError, match=reason):
+        Auth(**{**given, **options})
+
+
 async def test_a_token_of_the_future_changes_nothing(sessions: Sessions) -> None:
     """Its mac can be made by the service alone; one that is guessed is refused and ends no session."""
     pair = await sessions.log_in()
@@ -327,7 +414,7 @@ async def test_a_logout_ends_both_tokens(sessions: Sessions) -> None:
 async def test_a_disabled_user_refreshes_nothing(sessions: Sessions) -> None:
     pair = await sessions.log_in()
     async with sessions.database.session() as session:
-        user = await session.get_one(User, 1)
+        user: Any = await sessions.auth.store(session).user_by_id(1)
         user.is_active = False
     assert not await sessions.is_alive(pair)
     with pytest.raises(InvalidToken):
