@@ -1,11 +1,12 @@
 """The routes of auth, thin over `Auth`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Response
 from fastapi.dependencies.utils import get_dependant
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import HTTPConnection, Request
 
 from hardpoint.auth.core import WS_TICKET_SECONDS, Auth, Client
@@ -49,6 +50,7 @@ from hardpoint.errors import (
     ValidationFailed,
     responses,
 )
+from hardpoint.errors.validation import without_inputs
 from hardpoint.log import get_logger
 from hardpoint.resolving import resolved
 from hardpoint.routing import StrictJSONRoute
@@ -60,6 +62,26 @@ CurrentPrincipal = Annotated[Principal[Any], Depends(current_principal)]
 ClientOf = Annotated[Client, Depends(client)]
 
 logger = get_logger("hardpoint.auth")
+
+
+class _QuietRoute(StrictJSONRoute):
+    """A route whose validation errors hold no input.
+
+    FastAPI's own handler, in an application without `install_error_handlers`, sends back what was sent: of a missing
+    member that is the whole body, with the password in it.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def quiet_handler(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except RequestValidationError as error:
+                raise RequestValidationError(without_inputs(error.errors())) from None
+
+        return quiet_handler
+
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _JWKS_MAX_AGE_SECONDS = 300
@@ -102,8 +124,8 @@ async def _who_asks(
     return principal
 
 
-_auth = APIRouter(route_class=StrictJSONRoute)
-_tickets = APIRouter(route_class=StrictJSONRoute)
+_auth = APIRouter(route_class=_QuietRoute)
+_tickets = APIRouter(route_class=_QuietRoute)
 
 
 @_auth.post("/verify-email", status_code=204, summary="Prove an address", responses=responses(ValidationFailed))
@@ -302,7 +324,7 @@ def auth_router(*, registration: type[Registration] | None = Register, ws_ticket
             your user's model; `None` leaves the route out, where accounts are made by invitation.
         ws_tickets: Whether that of `ws_ticket_router` is one of them; of no use to a service without WebSockets.
     """
-    router = APIRouter(prefix="/auth", tags=["auth"], route_class=StrictJSONRoute)
+    router = APIRouter(prefix="/auth", tags=["auth"], route_class=_QuietRoute)
     if registration is not None:
         router.add_api_route(
             "/register",
@@ -350,7 +372,7 @@ def api_keys_router(*, guard: Any) -> APIRouter:
         prefix="/api-keys",
         tags=["api keys"],
         dependencies=[guard],
-        route_class=StrictJSONRoute,
+        route_class=_QuietRoute,
         responses=responses(InvalidToken, Forbidden, ValidationFailed),
     )
 

@@ -26,6 +26,16 @@ def responses(*errors: type[ApiError] | tuple[type[ApiError], str]) -> dict[int 
     return {status: _response(status, codes) for status, codes in sorted(grouped.items())}
 
 
+def _problem_schema() -> dict[str, Any]:
+    # In one piece: FastAPI copies it to where a reference of its own would lead nowhere.
+    schema = Problem.model_json_schema()
+    (definition,) = schema.pop("$defs").values()
+    for option in schema["properties"]["field_errors"]["anyOf"]:
+        if "items" in option:
+            option["items"] = definition
+    return schema
+
+
 def _response(status: int, codes: Mapping[str, tuple[str, type[ApiError]]]) -> dict[str, Any]:
     examples: dict[str, Any] = {}
     problems: dict[str, Any] = {}
@@ -42,6 +52,6 @@ def _response(status: int, codes: Mapping[str, tuple[str, type[ApiError]]]) -> d
         "description": HTTPStatus(status).phrase,
         "content": {
             "application/json": {"examples": examples},
-            PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema(), "examples": problems},
+            PROBLEM_MEDIA_TYPE: {"schema": _problem_schema(), "examples": problems},
         },
     }

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hardpoint.errors.envelope import FieldError
 
-__all__ = ["field_errors_from"]
+__all__ = ["field_errors_from", "without_inputs"]
 
 _MAX_ERRORS: Final = 50
 _MAX_PART_LENGTH: Final = 64
@@ -49,6 +49,13 @@ def _message(error: Mapping[str, Any]) -> str:
     if isinstance(value, str) and len(value) >= _SHORTEST_ECHO and value in message:
         return "Invalid value"
     return message
+
+
+def without_inputs(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A validation error's `errors()` as far as they repeat no value that was sent."""
+    return [
+        {"type": error.get("type", "invalid"), "loc": error.get("loc", ()), "msg": _message(error)} for error in errors
+    ]
 
 
 def field_errors_from(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:

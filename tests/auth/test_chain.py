@@ -1,0 +1,275 @@
+"""Each link from a header to a role, replaced alone, on a route and on a socket of one application."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Depends, FastAPI, WebSocket
+from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketDenialResponse
+
+from hardpoint.auth import (
+    AccessClaims,
+    Auth,
+    Credentials,
+    CurrentUser,
+    MemoryDatabase,
+    MemoryStore,
+    MemoryUser,
+    OptionalUser,
+    Principal,
+    Roles,
+    UnsavedSession,
+    access_claims,
+    allowed_origins,
+    auth_router,
+    credentials,
+    current_principal,
+    current_role,
+    current_user,
+    get_auth,
+    optional_principal,
+    require_owner,
+)
+from hardpoint.db import CursorSigner
+from hardpoint.errors import install_error_handlers
+from hardpoint.lifespan import Lifespan, Resource
+from hardpoint.testing import signed_in
+
+PASSWORD = "correct horse battery staple"
+SECRET = b"a secret of thirty-two bytes or more"
+require_admin = Roles("user", "admin").require("admin")
+
+
+async def thing() -> dict[str, int]:
+    return {"owner": 4711}
+
+
+class Application:
+    """One with a guarded route and a guarded socket, and an account in it."""
+
+    def __init__(self) -> None:
+        self.auth = Auth(store=MemoryStore, secret=SECRET, require_verified_email=False)
+        self.database = MemoryDatabase()
+        self.app = FastAPI(
+            lifespan=Lifespan(
+                Resource("database", lambda _: nullcontext(self.database)),
+                Resource.constant("cursor_signer", CursorSigner(SECRET)),
+                Resource.constant("auth", self.auth),
+            )
+        )
+        install_error_handlers(self.app)
+        self.app.include_router(auth_router())
+
+        @self.app.get("/me")
+        async def me(user: CurrentUser[MemoryUser]) -> str:
+            return user.email
+
+        @self.app.get("/anybody")
+        async def anybody(user: OptionalUser[MemoryUser]) -> str:
+            return "nobody" if user is None else user.email
+
+        @self.app.get("/admin")
+        async def admin(user: Annotated[MemoryUser, Depends(require_admin)]) -> str:
+            return user.email
+
+        @self.app.get("/thing")
+        async def owned(
+            found: Annotated[Any, Depends(require_owner(thing, owner_id=lambda one: one["owner"], roles=["admin"]))],
+        ) -> Any:
+            return found
+
+        @self.app.websocket("/me")
+        async def socket(websocket: WebSocket, user: CurrentUser[MemoryUser]) -> None:
+            await websocket.accept()
+            await websocket.send_text(user.email)
+
+        @self.app.websocket("/admin")
+        async def admins_socket(websocket: WebSocket, user: Annotated[MemoryUser, Depends(require_admin)]) -> None:
+            await websocket.accept()
+            await websocket.send_text(user.email)
+
+        asyncio.run(self._register("ann@example.com"))
+
+    async def _register(self, email: str) -> None:
+        async with self.database.session() as session:
+            await self.auth.create_user(session, email=email, password=PASSWORD, role="user")
+
+    @contextmanager
+    def with_override(self, link: Callable[..., Any], replacement: Callable[..., Any]) -> Iterator[None]:
+        self.app.dependency_overrides[link] = replacement
+        try:
+            yield
+        finally:
+            self.app.dependency_overrides.clear()
+
+
+class Visitor:
+    """Asks a route and a socket of the same path, and is told the same by both."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> str | int:
+        """The text of the answer, or the status of its refusal."""
+        answer = self.client.get(path, headers=headers)
+        told: str | int = answer.json() if answer.status_code == 200 else answer.status_code
+        if isinstance(told, str):
+            with self.client.websocket_connect(path, headers=dict(headers or {})) as socket:
+                assert socket.receive_text() == told
+        else:
+            with (
+                pytest.raises(WebSocketDenialResponse) as refused,
+                self.client.websocket_connect(path, headers=dict(headers or {})),
+            ):
+                pass
+            assert refused.value.status_code == told
+        return told
+
+
+@pytest.fixture(scope="module")
+def application() -> Application:
+    return Application()
+
+
+@pytest.fixture
+def visitor(application: Application) -> Iterator[Visitor]:
+    with TestClient(application.app) as client:
+        yield Visitor(client)
+
+
+def token_of(client: TestClient, email: str = "ann@example.com") -> str:
+    answer = client.post("/auth/login", data={"username": email, "password": PASSWORD})
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def bearer(client: TestClient) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token_of(client)}"}
+
+
+BEN = MemoryUser(id=2, email="ben@example.com", role="admin", created_at=None)  # type: ignore[arg-type] # not looked at
+
+
+def test_without_replacements_the_header_decides(visitor: Visitor) -> None:
+    headers = bearer(visitor.client)
+    assert visitor.ask("/me") == 401
+    assert visitor.ask("/me", {"Authorization": "Bearer x"}) == 401
+    assert visitor.ask("/me", headers) == "ann@example.com"
+    assert visitor.ask("/admin", headers) == 403
+
+
+def test_the_header_is_replaced(visitor: Visitor, application: Application) -> None:
+    """What a connection brings may come from anywhere; all that follows looks at it as ever."""
+    token = token_of(visitor.client)
+    for sent, told in [(token, "ann@example.com"), (token + "x", 401), (None, 401)]:
+        with application.with_override(credentials, elsewhere_of(sent)):
+            assert visitor.ask("/me") == told
+            assert visitor.ask("/admin") == (403 if told == "ann@example.com" else 401)
+
+
+def elsewhere_of(token: str | None) -> Callable[..., Any]:
+    async def elsewhere() -> Credentials:
+        return Credentials(bearer=token)
+
+    return elsewhere
+
+
+def test_the_token_is_replaced(visitor: Visitor, application: Application) -> None:
+    """Another issuer's claims, of a session that is looked up as ever."""
+    session_id = application.auth.tokens.verify(token_of(visitor.client)).session_id
+    for claimed, told in [(session_id, "ann@example.com"), ("of nobody", 401)]:
+        with application.with_override(access_claims, claims_of(claimed)):
+            assert visitor.ask("/me") == told
+    with application.with_override(access_claims, claims_of(session_id, user_id=2)):
+        assert visitor.ask("/me") == 401
+
+
+def claims_of(session_id: str, user_id: int = 1) -> Callable[..., Any]:
+    async def claims() -> AccessClaims:
+        return AccessClaims(user_id, session_id, token_id="t", expires_at=0)
+
+    return claims
+
+
+def test_the_principal_is_replaced(visitor: Visitor, application: Application) -> None:
+    async def ben() -> Principal[MemoryUser]:
+        return Principal(BEN, UnsavedSession(user_id=2))
+
+    async def nobody() -> None:
+        return None
+
+    for link in (optional_principal, current_principal):
+        with application.with_override(link, ben):
+            assert visitor.ask("/me", {"Authorization": "Bearer x"}) == "ben@example.com"
+            assert visitor.ask("/admin") == "ben@example.com"
+    with application.with_override(optional_principal, nobody):
+        assert visitor.ask("/me", bearer(visitor.client)) == 401
+
+
+def test_the_user_is_replaced(visitor: Visitor, application: Application) -> None:
+    async def ben() -> MemoryUser:
+        return BEN
+
+    with application.with_override(current_user, ben):
+        assert visitor.ask("/me") == "ben@example.com"
+        assert visitor.ask("/admin") == "ben@example.com"
+        assert visitor.client.get("/thing").status_code == 200
+
+
+@pytest.mark.parametrize(("role", "told"), [("admin", "ann@example.com"), ("user", 403), ("", 403)])
+def test_the_role_is_replaced(visitor: Visitor, application: Application, role: str, told: str | int) -> None:
+    """The user is who they are; what they may do is another's to say."""
+
+    async def elsewhere() -> str:
+        return role
+
+    headers = bearer(visitor.client)
+    with application.with_override(current_role, elsewhere):
+        assert visitor.ask("/admin", headers) == told
+        assert visitor.ask("/me", headers) == "ann@example.com"
+        assert visitor.ask("/admin") == 401
+        assert visitor.client.get("/thing", headers=headers).status_code == (200 if role == "admin" else 404)
+
+
+def test_a_requirement_is_replaced(visitor: Visitor, application: Application) -> None:
+    with application.with_override(require_admin, lambda: BEN):
+        assert visitor.ask("/admin") == "ben@example.com"
+    assert visitor.ask("/admin") == 401
+
+
+def test_what_accounts_are_of_is_replaced(visitor: Visitor, application: Application) -> None:
+    token = token_of(visitor.client)
+    other = Auth(store=MemoryStore, secret=SECRET[::-1], require_verified_email=False)
+    with application.with_override(get_auth, lambda: other):
+        assert visitor.ask("/me", {"Authorization": f"Bearer {token}"}) == 401
+
+
+def test_the_origins_are_replaced(visitor: Visitor, application: Application) -> None:
+    form = {"username": "ann@example.com", "password": PASSWORD}
+    assert visitor.client.post("/auth/login?session=cookie", data=form).status_code == 204
+    origin = {"Origin": "https://app.example.com"}
+    assert visitor.client.delete("/auth/sessions/x", headers=origin).status_code == 403
+    with application.with_override(allowed_origins, lambda: ["https://app.example.com"]):
+        assert visitor.client.delete("/auth/sessions/x", headers=origin).status_code == 404
+
+
+def test_a_logout_ends_the_session_of_whom_the_chain_says(visitor: Visitor, application: Application) -> None:
+    token = token_of(visitor.client)
+    with application.with_override(credentials, elsewhere_of(token)):
+        assert visitor.client.post("/auth/logout").status_code == 204
+        assert visitor.ask("/me") == 401
+    assert visitor.client.post("/auth/logout").status_code == 401
+    with signed_in(application.app, BEN):
+        assert visitor.client.post("/auth/logout").status_code == 204
+    with signed_in(application.app, None):
+        assert visitor.client.post("/auth/logout", headers=bearer(visitor.client)).status_code == 401
+
+
+def test_anybody_is_somebody_or_nobody(visitor: Visitor) -> None:
+    assert visitor.client.get("/anybody").json() == "nobody"
+    assert visitor.client.get("/anybody", headers=bearer(visitor.client)).json() == "ann@example.com"
+    # What does not hold is never nobody.
+    assert visitor.client.get("/anybody", headers={"Authorization": "Bearer x"}).status_code == 401
