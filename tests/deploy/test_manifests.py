@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hardpoint.cli.group import cli
+from hardpoint.cli.group import hardpoint_group
 from hardpoint.settings import ENV_PREFIX, Settings
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
@@ -52,8 +52,9 @@ def test_every_command_exists() -> None:
     assert len(commands) == 6
     for program, *arguments in commands:
         assert program == "hardpoint"
-        with cli.make_context("hardpoint", list(arguments)) as context:
-            command = cli.get_command(context, arguments[0])
+        group = hardpoint_group()
+        with group.make_context("hardpoint", list(arguments)) as context:
+            command = group.get_command(context, arguments[0])
             assert command is not None, arguments
             # Refuses what the command does not know.
             command.make_context(arguments[0], arguments[1:], parent=context).close()
@@ -118,7 +119,9 @@ def test_what_the_image_copies_is_enough_to_build_the_wheel(tmp_path: Path) -> N
     for names in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
         for source in (DEPLOY.parent / name for name in names.split()):
             copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, tmp_path / source.name)
+            copied = tmp_path / source.relative_to(DEPLOY.parent)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copy(source, copied)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
