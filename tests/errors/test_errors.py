@@ -79,7 +79,7 @@ def client() -> TestClient:
         ("conflict", 409, "LAST_ONE", {}),
         ("limited", 429, "RATE_LIMITED", {"retry-after": "1"}),
         ("away", 503, "SERVICE_UNAVAILABLE", {"retry-after": "7"}),
-        ("who", 401, "INVALID_TOKEN", {"www-authenticate": "Bearer"}),
+        ("who", 401, "INVALID_TOKEN", {"www-authenticate": 'Bearer realm="api"'}),
         ("method", 405, "METHOD_NOT_ALLOWED", {"allow": "GET, HEAD"}),
         ("plain", 418, "IM_A_TEAPOT", {}),
         ("odd", 409, "CONFLICT", {}),
