@@ -12,6 +12,7 @@ FLOORS: dict[str, int] = {
     "aio": 1,
     "asgi": 1,
     "clock": 1,
+    "cluster": 1,
     "context": 1,
     "errors": 1,
     "log": 1,

@@ -64,7 +64,7 @@ def test_production_is_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_URL", "postgres://u:canary@h/d", "postgresql+asyncpg"),
         ("DATABASE_URL", "mysql+aiomysql://h/d", "sqlite+aiosqlite"),
         ("REDIS_URL", "http://h", "redis://"),
-        ("REDIS_URL", "redis+cluster://h", "cluster, which is not supported"),
+        ("REDIS_URL", "redis+cluster://u:canary@h/1", "database 0"),
         ("REDIS_URL", "valkey+sentinel://u:canary@h:26379", "/service"),
         ("DATABASE_POOL_SIZE", "0", "greater"),
         ("INSTANCE", "two words", "pattern"),

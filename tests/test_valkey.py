@@ -1,8 +1,8 @@
-"""Clients of Valkey behind real sentinels: they find the primary, also after a failover."""
+"""Clients of Valkey behind real sentinels and in a real cluster: they find the primary, also after a failover."""
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 
-from hardpoint.broadcast.valkey import open_valkey_broadcast
-from hardpoint.ratelimit import Charge, Rate, open_resilient_limiter
+from hardpoint.broadcast.valkey import ValkeyBroadcast, open_valkey_broadcast
+from hardpoint.cluster import ClusterAddress, parse_cluster_url
+from hardpoint.errors import ServiceUnavailable
+from hardpoint.ratelimit import Charge, Rate, ResilientLimiter, open_resilient_limiter
 from hardpoint.ratelimit.valkey import open_valkey_limiter
+from hardpoint.realtime import Entry, History
+from hardpoint.realtime.valkey import ValkeyChannels, open_valkey_channels
 from hardpoint.sentinel import SentinelAddress, parse_sentinel_url
 from hardpoint.valkey import ValkeyUnavailable, make_client
-from support.servers import ValkeyServer, free_port
+from support.servers import ValkeyServer, free_port, lasting_port
 
 
 def test_an_address_is_read_whole() -> None:
@@ -134,6 +138,122 @@ async def test_a_client_waits_for_a_connection_and_leaves_none_open(sentinels: S
     client = make_client(sentinels.url, max_connections=1)
     assert await asyncio.gather(*[client.incr("n") for _ in range(20)]) == list(range(1, 21))
     await client.aclose()
+
+
+class Cluster:
+    """Three primaries, and a replica of each."""
+
+    def __init__(self, folder: Path) -> None:
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
+        self.servers: list[ValkeyServer] = []
+        self._buses: list[int] = []
+        for number in range(6):
+            (folder / str(number)).mkdir()
+            self._buses.append(lasting_port())
+            own = ("--cluster-port", str(self._buses[-1]), "--dir", str(folder / str(number)))
+            self.servers.append(ValkeyServer(*options, *own))
+            self.servers[-1].start()
+        self.url = f"valkey+cluster://127.0.0.1:1,127.0.0.1:{self.servers[0].port}"
+        first, *others = self.servers
+        for place, primary in enumerate(self.servers[:3]):
+            primary.command("CLUSTER", "ADDSLOTSRANGE", place * 16_384 // 3, (place + 1) * 16_384 // 3 - 1)
+        for server, bus in zip(others, self._buses[1:], strict=True):
+            first.command("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+
+    async def form(self) -> None:
+        """Wait until everybody knows everybody, and until every primary has its replica."""
+        await self._until(lambda server: b"cluster_known_nodes:6" in server.command("CLUSTER", "INFO"))
+        for primary, replica in zip(self.servers[:3], self.servers[3:], strict=True):
+            replica.command("CLUSTER", "REPLICATE", primary.command("CLUSTER", "MYID"))
+        await self._until(lambda server: b"cluster_state:ok" in server.command("CLUSTER", "INFO"))
+        for replica in self.servers[3:]:
+            while replica.command("ROLE")[3] != b"connected":
+                await asyncio.sleep(0.05)
+
+    async def _until(self, condition: Callable[[ValkeyServer], bool]) -> None:
+        while not all(condition(server) for server in self.servers):
+            await asyncio.sleep(0.05)
+
+    def primary_of(self, key: str) -> ValkeyServer:
+        slot = self.servers[0].command("CLUSTER", "KEYSLOT", key)
+        return self.servers[slot * 3 // 16_384]
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.stop()
+
+
+async def test_limits_channels_and_messages_work_in_a_cluster_and_after_a_failover(cluster: Cluster) -> None:
+    received: list[bytes] = []
+    missed: list[int] = []
+    rate = Rate(1_000, 86_400)
+    charges = [Charge(rate, name) for name in ("ann", "bob", "cyd")]
+    async with asyncio.timeout(120):
+        await cluster.form()
+        async with (
+            open_valkey_limiter(cluster.url, timeout_seconds=0.5) as store,
+            open_resilient_limiter(store) as limiter,
+            open_valkey_broadcast(cluster.url) as broadcast,
+            open_valkey_channels(cluster.url, broadcast) as channels,
+        ):
+            while not broadcast.connected:
+                await asyncio.sleep(0.01)
+            # Several buckets in one script, and scripts on every node.
+            assert (await store.hit(*charges)).remaining == 999
+            await broadcast.subscribe("news", received.append)
+            offsets = {name: await channels.publish(name, b"1", history=History()) for name in "abcdef"}
+            await channels.enter([(name, "ann") for name in offsets])
+            assert [await channels.present(name) for name in offsets] == [["ann"]] * 6
+            await broadcast.publish("news", b"before")
+            while received != [b"before"]:
+                await asyncio.sleep(0.01)
+            broadcast.on_gap(lambda: missed.append(1))
+            # What the limits are on, and what the broadcast listens to.
+            primaries = {cluster.primary_of("{hardpoint:limit}:"), cluster.primary_of("hardpoint:alive")}
+            for primary in primaries:
+                primary.kill()
+                while not await goes_on(limiter, charges, broadcast, channels):
+                    await asyncio.sleep(0.05)
+            while b"after" not in received:
+                with suppress(*ValkeyUnavailable):
+                    await broadcast.publish("news", b"after")
+                await asyncio.sleep(0.05)
+            assert missed
+            assert (await store.hit(*charges)).remaining < 999
+            for name, offset in offsets.items():
+                assert (await channels.read(name, offset - 1)).entries == [Entry(offset, b"1")]
+
+
+async def goes_on(
+    limiter: ResilientLimiter, charges: list[Charge], broadcast: ValkeyBroadcast, channels: ValkeyChannels
+) -> bool:
+    assert (await limiter.hit(*charges)).allowed
+    try:
+        for name in "abcdef":
+            await channels.read(name, None)
+    except ServiceUnavailable:
+        return False
+    return broadcast.connected and not limiter.breaker.is_open
+
+
+@pytest.mark.parametrize("rest", ["", "a:x", "a:0", "a,", "a/1", "a?db=1"])
+def test_a_clusters_address_that_cannot_be_read_is_refused_without_repeating_it(rest: str) -> None:
+    with pytest.raises(ValueError, match=r"must|has") as refused:
+        parse_cluster_url(f"valkey+cluster://canary:canary@{rest}")
+    assert "canary" not in str(refused.value)
+
+
+def test_a_clusters_address_is_read_whole() -> None:
+    assert parse_cluster_url("valkeys+cluster://me:p%40ss@a,[::1]:3/0") == ClusterAddress(
+        nodes=(("a", 6379), ("::1", 3)), username="me", password="p@ss", tls=True
+    )
 
 
 async def _use_a_connection_that_is_being_reset(url: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["SENTINEL_SCHEMES", "SentinelAddress", "parse_sentinel_url"]
+__all__ = ["SENTINEL_SCHEMES", "SentinelAddress", "host_and_port", "parse_sentinel_url"]
 
 SENTINEL_SCHEMES: Final = ("redis+sentinel", "rediss+sentinel", "valkey+sentinel", "valkeys+sentinel")
 _PORT: Final = 26_379
@@ -47,7 +47,7 @@ def parse_sentinel_url(url: str) -> SentinelAddress:
     if not service or (database and not database.isdecimal()):
         raise ValueError("must end with /service or /service/database")
     return SentinelAddress(
-        sentinels=tuple(_host_and_port(host) for host in hosts.split(",")),
+        sentinels=tuple(host_and_port(host, default=_PORT) for host in hosts.split(",")),
         service=unquote(service),
         database=int(database or 0),
         username=unquote(username) or None,
@@ -56,12 +56,17 @@ def parse_sentinel_url(url: str) -> SentinelAddress:
     )
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
+def host_and_port(text: str, *, default: int) -> tuple[str, int]:
+    """Read `host`, `host:port` or `[address]:port`.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
     address = urlsplit(f"//{text}")
     try:
-        port = _PORT if address.port is None else address.port
+        port = default if address.port is None else address.port
     except ValueError:
         port = 0
     if not address.hostname or not 0 < port <= _MAX_PORT:
-        raise ValueError("has a sentinel whose host or port cannot be read")
+        raise ValueError("has a host or a port that cannot be read")
     return address.hostname, port

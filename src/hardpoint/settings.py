@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hardpoint.cluster import CLUSTER_SCHEMES, parse_cluster_url
 from hardpoint.log import instance_name
 from hardpoint.sentinel import SENTINEL_SCHEMES, parse_sentinel_url
 
@@ -241,8 +242,9 @@ class Settings(BaseSettings):
         if scheme in SENTINEL_SCHEMES:
             parse_sentinel_url(url)
             return value
-        if scheme.endswith("+cluster"):
-            raise ValueError("is of a cluster, which is not supported; name one server, or Sentinel with +sentinel://")
+        if scheme in CLUSTER_SCHEMES:
+            parse_cluster_url(url)
+            return value
         return _with_scheme(value, ("redis", "rediss", "unix", "valkey", "valkeys"))
 
     @field_validator("smtp_url")

@@ -1,9 +1,11 @@
 """Connections to Valkey or Redis, with the time-outs that a service needs."""
 
+import asyncio
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import (
@@ -16,9 +18,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import RedisError
 
+from hardpoint.cluster import CLUSTER_SCHEMES, parse_cluster_url
 from hardpoint.sentinel import SENTINEL_SCHEMES, parse_sentinel_url
 
-__all__ = ["ValkeyUnavailable", "close_client", "make_client"]
+__all__ = ["ValkeyUnavailable", "close_client", "drop_connections", "find_node", "make_client"]
+
+# Asking for the cluster's nodes takes one of its own.
+_LEAST_IN_CLUSTER: Final = 4
 
 ValkeyUnavailable = (RedisError, OSError, TimeoutError)
 """What a command raises when the store is away, slow, full or refuses."""
@@ -39,11 +45,15 @@ def make_client(
     one whose answer was lost may have been done.
 
     Behind Sentinel, each new connection asks for the primary of the moment; after a failover the old ones are closed.
-    A cluster is not supported: its client has no publish and subscribe in asyncio, which channels need.
+
+    In a cluster it is redis-py's `RedisCluster`, which has the same commands and no `connection_pool`. The limit is
+    of each node, and when all of its connections are busy a command fails at once. The keys of one command or script
+    must share a hash tag.
 
     Args:
-        url: `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`, or
-            `valkey+sentinel://[user:password@]host[:port],host[:port]/service[/database]`.
+        url: `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://`,
+            `valkey+sentinel://[user:password@]host[:port],host[:port]/service[/database]`, or
+            `valkey+cluster://[user:password@]host[:port],host[:port]`.
         max_connections: The most connections.
         pool_timeout_seconds: How long to wait for a free one.
         timeout_seconds: How long a command may take; `None` for ever, for subscriptions.
@@ -62,6 +72,8 @@ def make_client(
         "retry": Retry(NoBackoff(), 0),
         **options,
     }
+    if scheme in CLUSTER_SCHEMES:
+        return _cluster(url, {**limits, "max_connections": max(max_connections, _LEAST_IN_CLUSTER)})
     if scheme in SENTINEL_SCHEMES:
         return Redis.from_pool(_sentinel_pool(url, connect_timeout_seconds, limits))
     known = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
@@ -74,6 +86,29 @@ async def close_client(client: "Redis") -> None:
     """Close the connections, those that the store does not answer on too, which the library raises an error for."""
     with suppress(*ValkeyUnavailable):
         await client.aclose()
+
+
+async def drop_connections(client: "Redis") -> None:
+    """Close the connections, so that the next command makes a new one, and nobody reads what another one asked for."""
+    of_any_kind: Any = client
+    with suppress(*ValkeyUnavailable):
+        if isinstance(of_any_kind, RedisCluster):
+            await asyncio.gather(*(node.disconnect() for node in of_any_kind.get_nodes()), return_exceptions=True)
+        else:
+            await client.connection_pool.disconnect()
+
+
+async def find_node(client: "Redis", channel: str) -> None:
+    """Find out which node of a cluster has `channel` now: subscribing does not ask. Nothing for a single server.
+
+    Raises:
+        redis.exceptions.RedisError: No node answers, or none has it.
+    """
+    of_any_kind: Any = client
+    if isinstance(of_any_kind, RedisCluster):
+        await of_any_kind.initialize()
+        await of_any_kind.nodes_manager.initialize()
+        of_any_kind.get_node_from_key(channel)
 
 
 class _Sending:
@@ -111,6 +146,27 @@ _KINDS: Final[dict[Any, Any]] = {
     SSLConnection: _SSLConnection,
     UnixDomainSocketConnection: _UnixConnection,
 }
+
+
+def _cluster(url: str, limits: dict[str, Any]) -> "Redis":
+    address = parse_cluster_url(url)
+    # Its pools do not wait.
+    del limits["timeout"]
+    cluster: Any = RedisCluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in address.nodes],
+        username=address.username,
+        password=address.password,
+        ssl=address.tls,
+        # What the others have can be used while one is away, if the servers allow it.
+        require_full_coverage=False,
+        **limits,
+    )
+    kind = _SSLConnection if address.tls else _Connection
+    # It lets nobody choose the class, and gives these to the nodes that it learns of.
+    cluster.connection_kwargs["connection_class"] = kind
+    for node in cluster.startup_nodes:
+        node.connection_class = kind
+    return cast("Redis", cluster)
 
 
 class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):

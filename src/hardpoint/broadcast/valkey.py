@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from hardpoint.aio import is_wanted, running
 from hardpoint.broadcast.base import Receiver, Receivers
 from hardpoint.log import get_logger
-from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
+from hardpoint.valkey import ValkeyUnavailable, close_client, find_node, make_client
 
 __all__ = ["ValkeyBroadcast", "open_valkey_broadcast"]
 
@@ -115,6 +115,7 @@ class ValkeyBroadcast:
         pause = _FIRST_PAUSE_SECONDS
         while is_wanted():
             try:
+                await find_node(self._listener, self._prefix + _ALIVE)
                 async with self._listener.pubsub() as pubsub:
                     self._pubsub = pubsub
                     await self._listen(pubsub)

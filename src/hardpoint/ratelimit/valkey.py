@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 from hardpoint.aio import is_wanted, running
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.ratelimit.rate import Charge, Decision, judge
-from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
+from hardpoint.valkey import close_client, drop_connections, make_client
 
 __all__ = ["ValkeyLimiter", "open_valkey_limiter"]
 
@@ -67,7 +67,7 @@ class ValkeyLimiter:
     process makes few round trips and needs one connection. It raises what the client raises; `ResilientLimiter` decides
     what then happens.
 
-    In a cluster all buckets must share a slot: give `prefix` a hash tag, such as `{limits}:`.
+    In a cluster all buckets must share a slot, and so a node: the prefix has a hash tag.
 
     Args:
         client: The client; whoever made it closes it.
@@ -80,7 +80,7 @@ class ValkeyLimiter:
         self,
         client: "Redis",
         *,
-        prefix: str = "hardpoint:limit:",
+        prefix: str = "{hardpoint:limit}:",
         timeout_seconds: float = 0.1,
         clock: Clock = monotonic_clock,
     ) -> None:
@@ -147,9 +147,7 @@ class ValkeyLimiter:
                     future.set_exception(error)
                     # A caller that was cancelled meanwhile does not look at it.
                     future.exception()
-            # What cannot be closed in order, because nothing answers on it, is closed all the same.
-            with suppress(*ValkeyUnavailable):
-                await self._client.connection_pool.disconnect()
+            await drop_connections(self._client)
             return
         position = 0
         for charges, future in alive:
@@ -184,7 +182,7 @@ class ValkeyLimiter:
 
 @asynccontextmanager
 async def open_valkey_limiter(
-    url: str, *, prefix: str = "hardpoint:limit:", timeout_seconds: float = 0.1
+    url: str, *, prefix: str = "{hardpoint:limit}:", timeout_seconds: float = 0.1
 ) -> AsyncIterator[ValkeyLimiter]:
     """A `ValkeyLimiter` on a connection of its own, so that no other part can exhaust its pool; see there."""
     client = make_client(

@@ -1,0 +1,50 @@
+"""Addresses of a Valkey or Redis cluster, for which the client library has no notation of its own."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from hardpoint.sentinel import host_and_port
+
+__all__ = ["CLUSTER_SCHEMES", "ClusterAddress", "parse_cluster_url"]
+
+CLUSTER_SCHEMES: Final = ("redis+cluster", "rediss+cluster", "valkey+cluster", "valkeys+cluster")
+_PORT: Final = 6_379
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAddress:
+    """Where to find a cluster.
+
+    Attributes:
+        nodes: Some nodes' hosts and ports; the others are learnt from them.
+        username: Of every node.
+        password: Of every node.
+        tls: Whether they speak TLS.
+    """
+
+    nodes: tuple[tuple[str, int], ...]
+    username: str | None
+    password: str | None
+    tls: bool
+
+
+def parse_cluster_url(url: str) -> ClusterAddress:
+    """Read `valkey+cluster://[user:password@]host[:port],host[:port]`.
+
+    Raises:
+        ValueError: It cannot be read; the text repeats nothing of it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in CLUSTER_SCHEMES or parts.query or parts.fragment or parts.path.strip("/") not in {"", "0"}:
+        raise ValueError(
+            f"must begin with one of {', '.join(CLUSTER_SCHEMES)} and name nodes; a cluster has database 0"
+        )
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    return ClusterAddress(
+        nodes=tuple(host_and_port(host, default=_PORT) for host in hosts.split(",")),
+        username=unquote(username) or None,
+        password=unquote(password) or None,
+        tls=parts.scheme in {"rediss+cluster", "valkeys+cluster"},
+    )
