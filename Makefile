@@ -24,6 +24,7 @@ lint: $(INSTALLED)  ## Formatting, lint rules, strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typechecked
 
 format: $(INSTALLED)  ## Apply the formatter and the safe fixes
 	$(BIN)/ruff format .

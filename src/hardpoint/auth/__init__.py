@@ -27,7 +27,7 @@ from hardpoint.auth.email import EmailAddress, email_key
 from hardpoint.auth.guards import unguarded_routes
 from hardpoint.auth.keys import Key, KeySet
 from hardpoint.auth.lifespan import auth_lifespan
-from hardpoint.auth.memory import MemoryDatabase, MemoryStore, MemoryUser
+from hardpoint.auth.memory import MemoryDatabase, MemorySession, MemoryStore, MemoryUser
 from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, OneTimeTokenMixin, UserMixin, UUIDUserMixin
 from hardpoint.auth.ownership import require_owner
 from hardpoint.auth.passwords import PasswordHasher, PasswordPolicy
@@ -75,6 +75,7 @@ __all__ = [
     "KeySet",
     "LoginLimiter",
     "MemoryDatabase",
+    "MemorySession",
     "MemoryStore",
     "MemoryUser",
     "NewApiKey",
