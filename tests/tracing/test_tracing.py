@@ -1,16 +1,12 @@
 """One trace from the caller over the request to the job, with the request's id and nothing secret on its spans."""
 
-import json
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -21,14 +17,12 @@ from starlette.routing import Route
 from hardpoint.jobs import GiveUp, JobRegistry
 from hardpoint.jobs.durable import DurableJobs
 from hardpoint.lifespan.http_client import open_http_client
-from hardpoint.log import JsonFormatter, get_logger
+from hardpoint.log import get_logger
 from hardpoint.middleware import AccessLogMiddleware, RequestIdMiddleware, Stack, TracingMiddleware
 from hardpoint.tracing import carried, continued, is_export_wanted, trace_fields
-from support.asgi import call, client_of, http_scope, logged
+from support.asgi import call, client_of, http_scope
 from support.jobs import Bench, finished
-
-CALLER = "0af7651916cd43dd8448eb211c80319c"
-TRACEPARENT = f"00-{CALLER}-b7ad6b7169203331-01"
+from support.spans import CALLER, TRACEPARENT, Lines, trace_of
 
 registry = JobRegistry()
 
@@ -41,24 +35,9 @@ async def work(fails: bool) -> None:
 
 
 @pytest.fixture
-def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    # OpenTelemetry lets a process choose once.
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
-    yield exporter
-    provider.shutdown()
-
-
-@pytest.fixture
 async def jobs(bench: Bench) -> AsyncIterator[DurableJobs]:
     async with bench.jobs(registry) as jobs:
         yield jobs
-
-
-def trace_of(span: ReadableSpan) -> str:
-    return trace.format_trace_id(span.get_span_context().trace_id)
 
 
 def app_of(jobs: DurableJobs | None = None) -> FastAPI:
@@ -74,27 +53,6 @@ def app_of(jobs: DurableJobs | None = None) -> FastAPI:
         return await jobs.enqueue(work, fails=fails) if jobs is not None else None
 
     return app
-
-
-class Lines(logging.Handler):
-    """What the log would be, formatted where it is logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFormatter(JsonFormatter())
-        self.entries: list[dict[str, Any]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.entries.append(json.loads(self.format(record)))
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    lines, logger = Lines(), logging.getLogger("hardpoint")
-    logger.addHandler(lines)
-    with logged():
-        yield lines
-    logger.removeHandler(lines)
 
 
 async def test_a_trace_goes_from_the_caller_to_the_job_and_into_the_log(

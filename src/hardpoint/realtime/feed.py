@@ -10,6 +10,7 @@ from hardpoint.errors import ServiceUnavailable
 from hardpoint.log import get_logger
 from hardpoint.realtime.frames import Frames
 from hardpoint.realtime.messages import encode_message
+from hardpoint.realtime.origin import tell_of
 from hardpoint.realtime.store import ChannelStore, Entry
 from hardpoint.realtime.subscription import PASS_CHARACTERS, Subscription, told
 
@@ -166,6 +167,8 @@ class Feed:
 
     def _accept(self, entry: Entry) -> None:
         self._last = entry.offset
+        if entry.origin:
+            tell_of(self.channel, entry.offset, entry.origin, listeners=len(self.subscriptions))
         self._give_soon(Frames.one(encode_message(self.channel, entry.offset, entry.data), entry.offset))
 
     # To who listens

@@ -19,6 +19,7 @@ from hardpoint.realtime.frames import Frames
 from hardpoint.realtime.identity import Authenticator, Identity
 from hardpoint.realtime.limits import Limits
 from hardpoint.realtime.messages import Unsubscribed, encode
+from hardpoint.realtime.origin import current_origin
 from hardpoint.realtime.peer import CloseCode, Peer
 from hardpoint.realtime.presence import Presence
 from hardpoint.realtime.store import ChannelStore
@@ -105,7 +106,9 @@ class Hub:
             ServiceUnavailable: The store is away. The message may have been published all the same.
         """
         declared = self.channels.match(channel).channel
-        offset = await self.store.publish(channel, declared.encode(data), history=declared.history, key=key)
+        offset = await self.store.publish(
+            channel, declared.encode(data), history=declared.history, key=key, origin=current_origin()
+        )
         feed = self._feeds.get(channel)
         if feed is not None:
             await feed.room()

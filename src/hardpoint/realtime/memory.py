@@ -39,13 +39,15 @@ class MemoryChannels:
         self._receivers: dict[str, list[Callable[[Entry], None]]] = {}
         self._present: dict[str, set[str]] = {}
 
-    async def publish(self, channel: str, data: bytes, *, history: History, key: str | None = None) -> int:
+    async def publish(
+        self, channel: str, data: bytes, *, history: History, key: str | None = None, origin: bytes = b""
+    ) -> int:
         """Append a message and tell every subscriber; its offset. With a `key` that was used before, the former's."""
         if key is not None and (known := self._keys.get((channel, key))) is not None:
             return known
         kept, now = self._channel(channel), self._clock()
         kept.end += 1
-        entry = Entry(kept.end, data)
+        entry = Entry(kept.end, data, origin)
         if history.count:
             kept.entries.append((now, entry))
         kept.forget(count=history.count, before=now - history.seconds)

@@ -27,10 +27,17 @@ class History:
 
 
 class Entry(NamedTuple):
-    """A message at its place in a channel; its data is JSON."""
+    """A message at its place in a channel.
+
+    Attributes:
+        offset: Its place.
+        data: JSON.
+        origin: What caused it, as `hardpoint.realtime.origin` writes that; the client is not told.
+    """
 
     offset: int
     data: bytes
+    origin: bytes = b""
 
 
 class Missed(NamedTuple):
@@ -55,7 +62,9 @@ class ChannelStore(Protocol):
     before the loss is older than everything after it, and whoever asks for it learns that it cannot be recovered.
     """
 
-    async def publish(self, channel: str, data: bytes, *, history: History, key: str | None = None) -> int:
+    async def publish(
+        self, channel: str, data: bytes, *, history: History, key: str | None = None, origin: bytes = b""
+    ) -> int:
         """Append a message and tell every subscriber; its offset. With a `key` that was used before, the former's."""
 
     async def read(self, channel: str, since: int | None) -> Missed:

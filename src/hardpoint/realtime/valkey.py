@@ -41,7 +41,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 local offset = redis.call('GET', KEYS[1])
 if tonumber(ARGV[4]) > 0 then
   local now = redis.call('TIME')[1]
-  redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset .. '-0', 't', now, 'd', ARGV[3])
+  redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset .. '-0', 't', now, 'd', ARGV[3], 'o', ARGV[7])
   redis.call('PEXPIRE', KEYS[2], ARGV[5])
   while true do
     local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
@@ -50,7 +50,7 @@ if tonumber(ARGV[4]) > 0 then
   end
 end
 if ARGV[6] ~= '' then redis.call('SET', KEYS[3], offset, 'EX', ARGV[6]) end
-redis.call('PUBLISH', ARGV[2], offset .. ' ' .. ARGV[3])
+redis.call('PUBLISH', ARGV[2], offset .. ' ' .. ARGV[7] .. ' ' .. ARGV[3])
 return offset
 """
 )
@@ -108,7 +108,9 @@ class ValkeyChannels:
         base = f"{self._prefix}channel:{{{channel}}}"
         return [base, f"{base}:history", f"{base}:key:{key}"]
 
-    async def publish(self, channel: str, data: bytes, *, history: History, key: str | None = None) -> int:
+    async def publish(
+        self, channel: str, data: bytes, *, history: History, key: str | None = None, origin: bytes = b""
+    ) -> int:
         """Append a message and tell every subscriber; its offset. With a `key` that was used before, the former's.
 
         A key is remembered for a day.
@@ -124,6 +126,7 @@ class ValkeyChannels:
             history.count,
             max(1, int(history.seconds * 1_000)),
             "" if key is None else _KEY_SECONDS,
+            origin,
         ]
         return int(await self._run(self._publish, self._keys(channel, key), arguments))
 
@@ -135,7 +138,9 @@ class ValkeyChannels:
         """
         arguments = [_END_SECONDS, "" if since is None else since]
         end, recovered, *found = await self._run(self._read, self._keys(channel)[:2], arguments)
-        entries = [Entry(int(place.partition(b"-")[0]), fields[3]) for place, fields in (found[0] if found else ())]
+        entries = [
+            Entry(int(place.partition(b"-")[0]), fields[3], fields[5]) for place, fields in (found[0] if found else ())
+        ]
         return Missed(recovered=bool(recovered), end=int(end), entries=entries)
 
     async def _run(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
@@ -148,8 +153,8 @@ class ValkeyChannels:
         """Call `receiver` with each message from now on. Some may be lost; `on_gap` and the offsets tell."""
 
         def receive(message: bytes) -> None:
-            offset, _, data = message.partition(b" ")
-            receiver(Entry(int(offset), data))
+            offset, origin, data = message.split(b" ", 2)
+            receiver(Entry(int(offset), data, origin))
 
         self._listening[channel, receiver] = receive
         await self._broadcast.subscribe(f"ch:{channel}", receive)
