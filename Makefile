@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: bench bench-drivers bench-jobs bench-live chaos clean docs format lint pins run soak stress-live test test-fastapi new-all
+.PHONY: bench bench-drivers bench-jobs bench-live chaos clean docs format lint lint-deploy pins run soak stress-live test test-fastapi new-all
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -37,6 +37,14 @@ docs: $(INSTALLED)  ## The documentation, as pages in site/; every warning is an
 chaos: $(INSTALLED)  ## Everything breaks, two hundred times, under load: SEED=2 FAULTS=200
 	env -u PYTHONDONTWRITEBYTECODE HARDPOINT_CHAOS_SEED=$(SEED) HARDPOINT_CHAOS_FAULTS=$(FAULTS) \
 		$(BIN)/python -m pytest -s tests/chaos/test_faults.py $(ARGS)
+
+lint-deploy: $(INSTALLED)  ## What linters and published schemas say of deploy/
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group deploy
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(BIN)/python scripts/validate_kubernetes.py deploy/kubernetes.yaml
+	@# Its names of upstreams are those of a file that is written anew, and nginx reloaded, when an address changes.
+	$(BIN)/gixy --skips stale_dns_cache deploy/nginx/nginx.conf
 
 soak: $(INSTALLED)  ## Ten minutes of load, in which nothing may grow
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -s tests/chaos/soak.py $(ARGS)
