@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
 from hardpoint.broadcast import MemoryBroadcast
 from hardpoint.errors import ServiceUnavailable
-from hardpoint.realtime import ChannelStore, Entry, History, MemoryChannels
+from hardpoint.realtime import ChannelStore, Entry, History, MemoryChannels, Missed
 from hardpoint.realtime.messages import MAX_OFFSET
 from hardpoint.realtime.valkey import open_valkey_channels
 from realtime.conftest import OpenStore
@@ -202,3 +203,33 @@ async def test_memory_is_bounded() -> None:
 def test_a_history_has_bounds(count: int, seconds: float) -> None:
     with pytest.raises(ValueError, match="history keeps"):
         History(count=count, seconds=seconds)
+
+
+@pytest.mark.parametrize("may_roll_back", [True, False])
+async def test_a_store_that_has_lost_its_last_moments_says_so(tmp_path: Path, may_roll_back: bool) -> None:
+    with ValkeyServer.started("--dir", str(tmp_path)) as server:
+
+        async def publish(*data: bytes) -> list[int]:
+            # Each time as another process, which knows nothing of before.
+            async with open_valkey_channels(server.url, MemoryBroadcast(), may_roll_back=may_roll_back) as store:
+                return await published(store, "c", *data)
+
+        async def read(since: int) -> Missed:
+            async with open_valkey_channels(server.url, MemoryBroadcast(), may_roll_back=may_roll_back) as store:
+                return await store.read("c", since)
+
+        first, second = await publish(b"1", b"2")
+        server.command("SAVE")
+        (lost,) = await publish(b"lost")
+        assert (await read(second)).entries == [Entry(lost, b"lost")]
+        server.kill()
+        server.start()
+        (again, last) = await publish(b"3", b"4")
+        missed = [await read(since) for since in (first, second, lost)]
+    if may_roll_back:
+        assert again > lost
+        assert [(one.recovered, one.end) for one in missed] == [(False, last)] * 3
+    else:
+        # What it is for: another message has the place of the lost one, and nobody could tell.
+        assert again == lost
+        assert missed[2] == Missed(recovered=True, end=last, entries=[Entry(last, b"4")])

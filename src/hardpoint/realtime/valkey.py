@@ -8,8 +8,10 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from hardpoint.broadcast import Broadcast
+from hardpoint.cluster import CLUSTER_SCHEMES
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.realtime.store import Entry, History, Missed
+from hardpoint.sentinel import SENTINEL_SCHEMES
 from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
 
 __all__ = ["ValkeyChannels", "open_valkey_channels"]
@@ -22,7 +24,14 @@ _END_SECONDS: Final = 86_400
 
 # Strings of digits, not Lua's numbers: those are written with an exponent from 2^53 on, and INCR counts exactly.
 _BEGIN: Final = """
-local function begin()
+local function begin(may_roll_back, server)
+  if may_roll_back == '1' then
+    local id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+    if redis.call('GET', server) ~= id then
+      redis.call('SET', server, id, 'EX', ARGV[1])
+      redis.call('DEL', KEYS[1], KEYS[2])
+    end
+  end
   local time = redis.call('TIME')
   return redis.call('SET', KEYS[1], time[1] .. string.format('%06d', time[2]), 'NX', 'EX', ARGV[1])
 end
@@ -35,9 +44,10 @@ if ARGV[6] ~= '' then
   local known = redis.call('GET', KEYS[3])
   if known then return known end
 end
-begin()
+begin(ARGV[8], KEYS[4])
 redis.call('INCR', KEYS[1])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[4], ARGV[1])
 local offset = redis.call('GET', KEYS[1])
 if tonumber(ARGV[4]) > 0 then
   local now = redis.call('TIME')[1]
@@ -57,7 +67,7 @@ return offset
 _READ: Final = (
     _BEGIN
     + """
-local new = begin()
+local new = begin(ARGV[3], KEYS[3])
 local last = redis.call('GET', KEYS[1])
 if new or ARGV[2] == '' then return {last, 0} end
 local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
@@ -84,19 +94,26 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. redis.call('TIME')[1], '+inf'
 class ValkeyChannels:
     """A `ChannelStore` on Valkey or Redis; make it with `open_valkey_channels`.
 
-    Histories live as long as the store's memory: with persistence (`appendonly yes`) they survive its restart; without,
-    clients are told that they missed something. A channel's keys share a hash tag, as a cluster needs.
+    Histories live as long as the store's memory: with everything on disk (`appendonly yes`, `appendfsync always`) they
+    survive its restart; with nothing on disk, clients are told that they missed something. In between, and when a
+    replica takes over, a store comes back without its last moments and would give their offsets to other messages: say
+    so by `may_roll_back`, and its clients are told that they missed something whenever another process of the store
+    answers. A channel's keys share a hash tag, as a cluster needs.
 
     Args:
         client: For commands; whoever made it closes it.
         broadcast: Carries the messages between processes; on the same store, with the same prefix.
         prefix: What keys and the store's channels begin with.
+        may_roll_back: Whether the store may come back with some of its memory, and not all.
     """
 
-    def __init__(self, client: "Redis", broadcast: Broadcast, *, prefix: str = "hardpoint:") -> None:
+    def __init__(
+        self, client: "Redis", broadcast: Broadcast, *, prefix: str = "hardpoint:", may_roll_back: bool = False
+    ) -> None:
         self._client = client
         self._broadcast = broadcast
         self._prefix = prefix
+        self._may_roll_back = "1" if may_roll_back else ""
         self._instance = secrets.token_hex(6)
         self._publish = client.register_script(_PUBLISH)
         self._read = client.register_script(_READ)
@@ -104,9 +121,9 @@ class ValkeyChannels:
         self._present = client.register_script(_PRESENT)
         self._listening: dict[tuple[str, Callable[[Entry], None]], Callable[[bytes], None]] = {}
 
-    def _keys(self, channel: str, key: str | None = None) -> list[str]:
+    def _keys(self, channel: str) -> list[str]:
         base = f"{self._prefix}channel:{{{channel}}}"
-        return [base, f"{base}:history", f"{base}:key:{key}"]
+        return [base, f"{base}:history", f"{base}:server"]
 
     async def publish(
         self, channel: str, data: bytes, *, history: History, key: str | None = None, origin: bytes = b""
@@ -127,8 +144,11 @@ class ValkeyChannels:
             max(1, int(history.seconds * 1_000)),
             "" if key is None else _KEY_SECONDS,
             origin,
+            self._may_roll_back,
         ]
-        return int(await self._run(self._publish, self._keys(channel, key), arguments))
+        end, history_key, server = self._keys(channel)
+        keys = [end, history_key, f"{end}:key:{key}", server]
+        return int(await self._run(self._publish, keys, arguments))
 
     async def read(self, channel: str, since: int | None) -> Missed:
         """What came after `since`; with `None` the channel's end alone.
@@ -136,8 +156,8 @@ class ValkeyChannels:
         Raises:
             ServiceUnavailable: The store is away, slow, full or refuses.
         """
-        arguments = [_END_SECONDS, "" if since is None else since]
-        end, recovered, *found = await self._run(self._read, self._keys(channel)[:2], arguments)
+        arguments = [_END_SECONDS, "" if since is None else since, self._may_roll_back]
+        end, recovered, *found = await self._run(self._read, self._keys(channel), arguments)
         entries = [
             Entry(int(place.partition(b"-")[0]), fields[3], fields[5]) for place, fields in (found[0] if found else ())
         ]
@@ -197,11 +217,18 @@ class ValkeyChannels:
 
 @asynccontextmanager
 async def open_valkey_channels(
-    url: str, broadcast: Broadcast, *, prefix: str = "hardpoint:"
+    url: str, broadcast: Broadcast, *, prefix: str = "hardpoint:", may_roll_back: bool | None = None
 ) -> AsyncIterator[ValkeyChannels]:
-    """A `ValkeyChannels` with a connection pool of its own; see there for the arguments."""
+    """A `ValkeyChannels` with a connection pool of its own; see there for the arguments.
+
+    Behind Sentinel and in a cluster, where a replica may take over, `may_roll_back` is true unless it is said here.
+    """
+    scheme = url.partition("://")[0]
+    has_replicas = scheme in SENTINEL_SCHEMES or scheme in CLUSTER_SCHEMES
     client = make_client(url)
     try:
-        yield ValkeyChannels(client, broadcast, prefix=prefix)
+        yield ValkeyChannels(
+            client, broadcast, prefix=prefix, may_roll_back=has_replicas if may_roll_back is None else may_roll_back
+        )
     finally:
         await close_client(client)
