@@ -1,13 +1,14 @@
 """Workers killed with -9 in the middle of their work: nothing is lost, and what runs exactly once does."""
 
 import asyncio
+import logging
 import os
 import random
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from sqlalchemy import make_url, select, text
 from support.job_worker import once, plain, registry
 from support.jobs import Bench, Started, finished, until
 from support.network import Network
+
+logger = logging.getLogger(__name__)
 
 # The whole of it, fifty kills, takes minutes: HARDPOINT_KILLS=50 make test ARGS=tests/jobs/test_kills.py
 KILLS = int(os.environ.get("HARDPOINT_KILLS", "5"))
@@ -64,9 +67,7 @@ def workers(bench: Bench, database_url: str) -> Iterator[Workers]:
         workers.stop()
 
 
-async def test_nothing_is_lost_and_exactly_once_is_exactly_once(
-    bench: Bench, workers: Workers, record_property: Callable[[str, object], None]
-) -> None:
+async def test_nothing_is_lost_and_exactly_once_is_exactly_once(bench: Bench, workers: Workers) -> None:
     chance = random.Random(20261124)
     async with bench.jobs(registry) as jobs:
         for start in range(0, JOBS, 50):
@@ -95,8 +96,10 @@ async def test_nothing_is_lost_and_exactly_once_is_exactly_once(
         # Each that was done twice was begun twice, because the worker that had begun it was killed before the end.
         assert {number for number, times in begun.items() if not workers.killed.issuperset(times[:-1])} == set()
         assert all(len(begun[number]) >= count for number, count in counts.items() if not number % 2)
-        record_property("begun again", sum(len(times) - 1 for times in begun.values()))
-        record_property("done again", sum(count - 1 for count in counts.values()))
+        begun_again = sum(len(times) - 1 for times in begun.values())
+        done_again = sum(count - 1 for count in counts.values())
+        # For whoever wants to know: --log-cli-level=INFO.
+        logger.info("of %s jobs %s were begun again and %s done again", JOBS, begun_again, done_again)
         assert {info.status for info in await jobs.list(limit=2 * JOBS)} == {"succeeded"}
 
 
