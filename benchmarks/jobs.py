@@ -8,6 +8,7 @@ as its own documentation tells who must not lose work. They take turns, round by
 an empty Valkey; what is told are medians. Absolute figures are this machine's and say nothing about yours.
 
     jobs/s       1,000 jobs that wait already, from the first that runs to the last
+    ratio        the same as a share of the first library's in the same round
     enqueue ms   one job after the other: the median, and what one in a hundred exceeds
     with data    the same together with a row: one transaction where the library has that, otherwise one after the other
 
@@ -67,14 +68,6 @@ class Library:
 
 VALKEY = "AOF, a second at a power failure"
 LIBRARIES = {
-    "hardpoint_sqlite": Library(
-        "by_hardpoint",
-        "sqlite",
-        ("-m", "apps.queues.hardpoint_worker"),
-        transaction=True,
-        worker_killed="the next one's start, some ms",
-        store_killed="nothing; the last commits at a power failure",
-    ),
     "hardpoint_postgresql": Library(
         "by_hardpoint",
         "postgresql",
@@ -82,6 +75,14 @@ LIBRARIES = {
         transaction=True,
         worker_killed="taken over in 2 s",
         store_killed="nothing",
+    ),
+    "hardpoint_sqlite": Library(
+        "by_hardpoint",
+        "sqlite",
+        ("-m", "apps.queues.hardpoint_worker"),
+        transaction=True,
+        worker_killed="the next one's start, some ms",
+        store_killed="nothing; the last commits at a power failure",
     ),
     "procrastinate": Library(
         "by_procrastinate",
@@ -224,11 +225,19 @@ def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
 
 
-def print_rates(rates: dict[str, dict[str, float]]) -> None:
-    print(f"{'':22}{'jobs/s':>9}{'enqueue ms':>12}{'p99':>8}{'with data ms':>14}{'p99':>8}  in the data's transaction")
-    for name, figures in rates.items():
+def print_rates(rounds: dict[str, list[dict[str, float]]]) -> None:
+    print(
+        f"{'':22}{'jobs/s':>9}{'ratio':>7}{'enqueue ms':>12}{'p99':>8}{'with data ms':>14}{'p99':>8}"
+        "  in the data's transaction"
+    )
+    first = next(iter(rounds.values()))
+    for name, each in rounds.items():
+        figures = medians(each)
+        pairs = zip(each, first, strict=True)
+        ratio = statistics.median(ours["jobs_per_second"] / theirs["jobs_per_second"] for ours, theirs in pairs)
         print(
-            f"{name:22}{figures['jobs_per_second']:9.0f}{figures['enqueue_ms']:12.2f}{figures['enqueue_p99_ms']:8.1f}"
+            f"{name:22}{figures['jobs_per_second']:9.0f}{ratio:7.2f}"
+            f"{figures['enqueue_ms']:12.2f}{figures['enqueue_p99_ms']:8.1f}"
             f"{figures['with_data_ms']:14.2f}{figures['with_data_p99_ms']:8.1f}  "
             f"{'yes' if LIBRARIES[name].transaction else 'no'}"
         )
@@ -269,7 +278,7 @@ async def main() -> None:
             for name, library in libraries.items():
                 kills[name] = await bench.killed(library)
     print(f"{arguments.jobs} jobs, {CONCURRENCY} at once in one worker, medians of {arguments.rounds} rounds")
-    print_rates({name: medians(each) for name, each in rounds.items()})
+    print_rates(rounds)
     if kills:
         print_kills(kills)
     results = HERE / "results"
