@@ -175,6 +175,7 @@ class _Finisher:
 
     def finish(self, deprecations: Mapping[tuple[str, str], Deprecation], exempt_paths: Collection[str]) -> None:
         schemas = self._components.setdefault("schemas", {})
+        self._find_token_urls()
         for model in (ErrorEnvelope, Problem):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
@@ -191,6 +192,16 @@ class _Finisher:
         self._components["headers"] = {name: _HEADERS[name] for name in sorted(self._used_headers())}
         self._components["responses"] = dict(sorted(self._shared.items()))
         self._components["schemas"] = dict(sorted(schemas.items()))
+
+    def _find_token_urls(self) -> None:
+        # A scheme does not know under which prefix the router with its login was put.
+        paths = self._document.get("paths", {})
+        for scheme in self._components.get("securitySchemes", {}).values():
+            for flow in scheme.get("flows", {}).values():
+                url = flow.get("tokenUrl", "")
+                found = [path for path in paths if url.startswith("/") and path.endswith(url)]
+                if url not in paths and len(found) == 1:
+                    flow["tokenUrl"] = found[0]
 
     def _operation(self, operation: dict[str, Any], deprecation: Deprecation | None, *, is_exempt: bool) -> None:
         answers: dict[str, Any] = operation["responses"]

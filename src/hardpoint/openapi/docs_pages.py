@@ -66,7 +66,7 @@ def docs_router(
             '<div id="swagger-ui"></div>\n'
             f'<script src="{root}{_ASSETS_PATH}/swagger-ui-bundle.js"></script>\n'
             f'<script src="{root}{_ASSETS_PATH}/start-swagger-ui.js" data-openapi-url="{root}{escape(openapi_url)}" '
-            f'data-persist-authorization="{str(persist_authorization).lower()}"></script>'
+            f'data-root="{root}" data-persist-authorization="{str(persist_authorization).lower()}"></script>'
         )
         return _page(title, head, body, _SWAGGER_POLICY)
 
