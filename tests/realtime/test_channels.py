@@ -86,3 +86,33 @@ def test_and_no_other_that_a_route_would_read_as_the_same(name: str) -> None:
     """Each would be a channel of its own, which nobody publishes to, in the store for a day."""
     with pytest.raises(NotFound):
         typed().match(name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "parameters"),
+    [
+        ("room:lobby", "room:lobby", {}),
+        ("room:lobby", "room", None),
+        ("room:lobby", "room:LOBBY", None),
+        ("Room", "room", None),
+        ("room:{room}", "room:1", {"room": "1"}),
+        ("room:{room}", "room:1:staff", None),
+        ("room:{room}", "room:", None),
+        ("room:{room}:staff", "room:1:staff", {"room": "1"}),
+        ("room:{room}:staff", "room:1", None),
+        ("room:{room:int}.{kind}:x", "room:7.a:x", {"room": "7", "kind": "a"}),
+        ("room:{room:int}", "room:a", None),
+        ("room:{rest:path}", "room:1:staff:x", {"rest": "1:staff:x"}),
+        ("{a}:{b}", "x:y", {"a": "x", "b": "y"}),
+    ],
+)
+def test_a_pattern_is_read_as_a_routes_path_whose_slash_is_a_colon(
+    pattern: str, name: str, parameters: dict[str, str] | None
+) -> None:
+    channels = Channels()
+    channels.channel(pattern)(anybody)
+    if parameters is None:
+        with pytest.raises(NotFound):
+            channels.match(name)
+    else:
+        assert channels.match(name).parameters == parameters

@@ -59,3 +59,12 @@ async def live(url: str, path: str = "/ws", **options: Any) -> AsyncIterator[Liv
     options = {"compression": None, "max_size": None, **options}
     async with connect(url.replace("http", "ws", 1) + path, **options) as connection:
         yield Live(connection)
+
+
+async def code_of(client: Live) -> int | None:
+    """With which code it is closed, if it is."""
+    try:
+        await client.ask(type="ping")
+    except ConnectionClosed as closed:
+        return None if closed.rcvd is None else closed.rcvd.code
+    return None

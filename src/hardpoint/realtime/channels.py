@@ -25,6 +25,8 @@ __all__ = ["Channel", "Channels", "Match"]
 
 Guard = TypeVar("Guard", bound=Callable[..., Awaitable[Any]])
 _PATTERN: Final = re.compile(r"[A-Za-z0-9_.:{}-]{1,200}")
+# A colon, but not one within a parameter's braces.
+_OUTSIDE: Final = re.compile(r":(?![^{}]*\})")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
 
@@ -32,7 +34,7 @@ class Channel:
     """A declared channel, or a pattern of them.
 
     Args:
-        pattern: Its name, with parameters as in a route's path: `post:{post_id}`.
+        pattern: Its name, with parameters as in a route's path, which end at a colon: `post:{post_id}`.
         guard: The dependency that decides who may receive it.
         history: How much is kept.
         message: The type of its messages' data; anything that JSON can hold by default.
@@ -58,8 +60,9 @@ class Channel:
         self.presence = presence
         self.message: TypeAdapter[Any] = TypeAdapter(message)
         self.parameters: list[str]
-        # The same syntax and, with the dependant, the same parsing as a route's.
-        self._regex, _, convertors = compile_path(pattern)
+        # The same syntax and, with the dependant, the same parsing as a route's, whose parameters end at a slash.
+        # Without slashes Starlette reads it as a host: in any case, and without what follows the last colon.
+        self._regex, _, convertors = compile_path("/" + _OUTSIDE.sub("/", pattern))
         self.parameters = list(convertors)
         self._dependant = get_dependant(path=pattern, call=guard)
         self._fields = tuple(_path_fields(self._dependant))
@@ -70,10 +73,10 @@ class Channel:
         A channel has one name: `post:7` is never called `post:07` or `post:+7`, which a route would read as the same
         and which would be a channel, with a history, that nobody publishes to.
         """
-        found = self._regex.match(name)
+        found = self._regex.match("/" + name.replace(":", "/"))
         if found is None:
             return None
-        parameters = found.groupdict()
+        parameters = {key: value.replace("/", ":") for key, value in found.groupdict().items()}
         return parameters if all(_is_written_so(field, parameters) for field in self._fields) else None
 
     def encode(self, data: Any) -> bytes:
@@ -167,7 +170,8 @@ class Channels:
         """Declare a channel, or a pattern of them.
 
         Args:
-            pattern: Its name: letters, digits, `_ . : -`, and parameters as in a route's path.
+            pattern: Its name: letters, digits, `_ . : -`, and parameters as in a route's path, which end at a colon
+                unless they are declared as `{name:path}`.
             history: How much is kept for those who come back; 256 messages for an hour by default.
             message: The type of its messages' data, which `publish` checks and `/asyncapi.json` shows.
             presence: Whether `Hub.presence` knows who receives it.

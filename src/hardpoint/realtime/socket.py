@@ -9,7 +9,7 @@ from starlette.websockets import WebSocket
 from typing_extensions import override
 
 from hardpoint.clock import utc_datetime
-from hardpoint.errors import ApiError, Forbidden, ServiceUnavailable
+from hardpoint.errors import ApiError, Forbidden, InvalidToken, ServiceUnavailable
 from hardpoint.errors.rendering import code_for_status
 from hardpoint.log import get_logger
 from hardpoint.ratelimit import Bucket
@@ -77,6 +77,9 @@ async def _by_handshake(websocket: WebSocket, hub: Hub) -> Identity | None:
     if hub.authenticator is None:
         return ANYBODY
     tokens = websocket.query_params.getlist("token")
+    if len(tokens) > 1:
+        # Which of them counts is nothing to guess.
+        raise InvalidToken
     if tokens:
         return await hub.authenticator.by_query(websocket, tokens[0])
     return await hub.authenticator.by_handshake(websocket)
