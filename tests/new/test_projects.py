@@ -156,7 +156,7 @@ def test_a_project_passes_its_own_tests(projects: list[Project]) -> None:
         env={**clean, "PYTHONPATH": str(project.folder / "src")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:]

@@ -84,14 +84,22 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "old", folder / "new"
 
 
-@pytest.fixture
-def project(versions: tuple[Path, Path], tmp_path: Path) -> Project:
+@pytest.fixture(scope="module")
+def made(versions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Made by the older version, without jobs, and committed."""
-    made = Project(tmp_path / "shop")
-    made.hardpoint(versions[0], "new", "shop", "--defaults", "--data=jobs=no", "--data=hardpoint=", cwd=tmp_path)
+    folder = tmp_path_factory.mktemp("made")
+    made = Project(folder / "shop")
+    made.hardpoint(versions[0], "new", "shop", "--defaults", "--data=jobs=no", "--data=hardpoint=", cwd=folder)
     made.git("init", "--quiet")
     made.commit()
     return made
+
+
+@pytest.fixture
+def project(made: Project, tmp_path: Path) -> Project:
+    """A clone of it."""
+    made.git("clone", "--quiet", ".", str(tmp_path / "shop"))
+    return Project(tmp_path / "shop")
 
 
 def test_what_changed_in_the_template_comes_in_beside_what_its_user_changed(
