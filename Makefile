@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: bench bench-drivers bench-jobs bench-live chaos clean docs format lint lint-deploy pins run soak stress-live test test-fastapi new-all
+.PHONY: bench bench-drivers bench-jobs bench-limits bench-live chaos clean docs format lint lint-deploy pins run soak stress-live test test-fastapi new-all
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -62,6 +62,9 @@ bench-auth: $(INSTALLED)  ## What logins cost everybody else, and what their tim
 bench-live: $(INSTALLED)  ## WebSocket fan-out beside other ways
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python benchmarks/live.py $(ARGS)
+
+bench-limits: $(INSTALLED)  ## What clients notice while the limits' store is away, and what a million keys take
+	$(BIN)/python benchmarks/limits.py $(ARGS)
 
 bench-jobs: $(INSTALLED)  ## Durable jobs beside Celery, taskiq and procrastinate
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench

@@ -1,8 +1,8 @@
 """One and the same limit, which is never reached, by each library as its own documentation shows it."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import limits as limits_library
@@ -17,6 +17,8 @@ from slowapi import Limiter as SlowLimiter
 from slowapi.middleware import SlowAPIASGIMiddleware
 from slowapi.util import get_remote_address
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from hardpoint.lifespan import Lifespan, Resource
 from hardpoint.ratelimit import MemoryLimiter, RateLimit, RateLimitMiddleware, open_resilient_limiter
@@ -34,23 +36,52 @@ def with_route(app: FastAPI, *dependencies: Any) -> FastAPI:
     return app
 
 
-def hardpoint_memory() -> FastAPI:
-    limiter = Middleware(RateLimitMiddleware, limits=[RateLimit(f"{RATE}/minute")], limiter=MemoryLimiter())
-    return with_route(FastAPI(openapi_url=None, middleware=[limiter]))
+def hardpoint(limiter: Callable[[], AbstractAsyncContextManager[Any]], *, as_dependency: bool = False) -> FastAPI:
+    limit = RateLimit(f"{RATE}/minute")
+    lifespan = Lifespan(Resource("limiter", lambda _: limiter()))
+    if as_dependency:
+        return with_route(FastAPI(openapi_url=None, lifespan=lifespan), Depends(limit))
+    return with_route(
+        FastAPI(openapi_url=None, lifespan=lifespan, middleware=[Middleware(RateLimitMiddleware, limits=[limit])])
+    )
 
 
 @asynccontextmanager
-async def hardpoint_limiter() -> AsyncIterator[Any]:
-    async with open_valkey_limiter(REDIS_URL) as store, open_resilient_limiter(store) as limiter:
+async def memory() -> AsyncIterator[Any]:
+    yield MemoryLimiter()
+
+
+@asynccontextmanager
+async def valkey() -> AsyncIterator[Any]:
+    # The machine is shared: a second's pause of its own is not the store's.
+    async with open_valkey_limiter(REDIS_URL, timeout_seconds=5) as store, open_resilient_limiter(store) as limiter:
         yield limiter
         if limiter.breaker.outages:
             raise RuntimeError("The store was away; the figures are of the fallback")
 
 
+def hardpoint_memory() -> FastAPI:
+    return hardpoint(memory)
+
+
 def hardpoint_valkey() -> FastAPI:
-    lifespan = Lifespan(Resource("limiter", lambda _: hardpoint_limiter()))
-    middleware = [Middleware(RateLimitMiddleware, limits=[RateLimit(f"{RATE}/minute")])]
-    return with_route(FastAPI(openapi_url=None, lifespan=lifespan, middleware=middleware))
+    return hardpoint(valkey)
+
+
+def hardpoint_dependency_memory() -> FastAPI:
+    return hardpoint(memory, as_dependency=True)
+
+
+def hardpoint_dependency_valkey() -> FastAPI:
+    return hardpoint(valkey, as_dependency=True)
+
+
+async def nothing(connection: HTTPConnection, response: Response) -> None: ...
+
+
+def empty_dependency() -> FastAPI:
+    """What a dependency costs that does nothing."""
+    return with_route(FastAPI(openapi_url=None), Depends(nothing))
 
 
 def slowapi(storage: str) -> FastAPI:
