@@ -1,7 +1,7 @@
 """Connections to Valkey or Redis, with the time-outs that a service needs."""
 
-import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
@@ -16,17 +16,23 @@ from redis.asyncio.sentinel import (
 )
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ValkeyConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from hardpoint.cluster import CLUSTER_SCHEMES, parse_cluster_url
 from hardpoint.sentinel import SENTINEL_SCHEMES, parse_sentinel_url
 
-__all__ = ["ValkeyUnavailable", "close_client", "drop_connections", "find_node", "make_client"]
+__all__ = [
+    "ValkeyUnavailable",
+    "close_client",
+    "dedicated_connection",
+    "find_node",
+    "make_client",
+]
 
 # Asking for the cluster's nodes takes one of its own.
 _LEAST_IN_CLUSTER: Final = 4
 
-ValkeyUnavailable = (RedisError, OSError, TimeoutError)
+ValkeyUnavailable = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a command raises when the store is away, slow, full or refuses."""
 
 
@@ -88,16 +94,6 @@ async def close_client(client: "Redis") -> None:
         await client.aclose()
 
 
-async def drop_connections(client: "Redis") -> None:
-    """Close the connections, so that the next command makes a new one, and nobody reads what another one asked for."""
-    of_any_kind: Any = client
-    with suppress(*ValkeyUnavailable):
-        if isinstance(of_any_kind, RedisCluster):
-            await asyncio.gather(*(node.disconnect() for node in of_any_kind.get_nodes()), return_exceptions=True)
-        else:
-            await client.connection_pool.disconnect()
-
-
 async def find_node(client: "Redis", channel: str) -> None:
     """Find out which node of a cluster has `channel` now: subscribing does not ask. Nothing for a single server.
 
@@ -109,6 +105,40 @@ async def find_node(client: "Redis", channel: str) -> None:
         await of_any_kind.initialize()
         await of_any_kind.nodes_manager.initialize()
         of_any_kind.get_node_from_key(channel)
+
+
+@asynccontextmanager
+async def dedicated_connection(client: "Redis", key: str) -> AsyncIterator[Any]:
+    """A connection that nobody else uses meanwhile, in a cluster to the node that has `key`; then it is closed.
+
+    Raises:
+        redis.exceptions.RedisError: There is none.
+    """
+    of_any_kind: Any = client
+    if isinstance(of_any_kind, RedisCluster):
+        await find_node(client, key)
+        node: Any = of_any_kind.get_node_from_key(key)
+        connection = node.acquire_connection()
+        try:
+            await connection.connect()
+            yield connection
+        finally:
+            await _drop(connection)
+            node.release(connection)
+    else:
+        pool: Any = client.connection_pool
+        connection = await pool.get_connection()
+        try:
+            yield connection
+        finally:
+            await _drop(connection)
+            await pool.release(connection)
+
+
+async def _drop(connection: Any) -> None:
+    # What cannot be closed in order, because nothing answers on it, is closed all the same.
+    with suppress(*ValkeyUnavailable):
+        await connection.disconnect(nowait=True)
 
 
 class _Sending:

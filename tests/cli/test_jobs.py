@@ -39,6 +39,7 @@ def test_in_production_a_worker_runs_what_the_service_queues(
         "secret_key": SECRET,
         "database_url": sqlite if kind == "sqlite" else postgres_server.create_database(),
         "email_verification": "optional",
+        **({} if kind == "sqlite" else {"trusted_proxies": "127.0.0.1"}),
     }
     refused = run_cli("worker", cwd=tmp_path, **settings)
     assert refused.returncode == 1
@@ -63,6 +64,8 @@ def test_in_production_a_worker_runs_what_the_service_queues(
                     assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
                     time.sleep(0.1)
             assert client.get(f"/posts/{post['id']}").json()["status"] == "published"
+    # Behind a proxy everybody would be one client.
+    assert ("no_trusted_proxies" in service.log) is (kind == "sqlite")
     shown = run_cli("jobs", "show", job_id, cwd=tmp_path, **settings)
     assert "status       succeeded" in shown.stdout
     assert f"queued by    user:{account.id}" in shown.stdout

@@ -6,7 +6,14 @@ from support.markdown import ROOT
 
 SOURCE = ROOT / "src" / "hardpoint"
 # The service is described by its contract, the command line by its help; the rest is nobody's to import.
-NOT_FOR_USERS = {"hardpoint.service", "hardpoint.cli", "hardpoint.new", "hardpoint.aio", "hardpoint.sentinel"}
+NOT_FOR_USERS = {
+    "hardpoint.service",
+    "hardpoint.cli",
+    "hardpoint.new",
+    "hardpoint.aio",
+    "hardpoint.cluster",
+    "hardpoint.sentinel",
+}
 
 
 def test_every_part_is_in_the_reference() -> None:

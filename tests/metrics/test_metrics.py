@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from hardpoint.lifespan import Lifespan, Resource
 from hardpoint.metrics import MeteredLimiter, Metrics, MetricsMiddleware, metrics_router
 from hardpoint.metrics.sources import database_pool, light_tasks, limiter_store
 from hardpoint.middleware import ErrorsMiddleware, Stack, StackOrderError
-from hardpoint.ratelimit import Charge, MemoryLimiter, Rate, ResilientLimiter
+from hardpoint.ratelimit import Charge, MemoryLimiter, Rate, ResilientLimiter, StoreUnavailable
 from hardpoint.ratelimit.resilient import Breaker
 from support.asgi import call, client_of, http_scope, logged
 
@@ -212,10 +213,10 @@ async def test_what_cannot_be_read_hides_nothing_else() -> None:
 async def test_decisions_and_outages_of_the_limiter_are_counted() -> None:
     class Away(MemoryLimiter):
         async def hit(self, *charges: Charge) -> Any:
-            raise ConnectionError
+            raise StoreUnavailable
 
         async def ping(self) -> None:
-            raise ConnectionError
+            raise StoreUnavailable
 
     metrics = Metrics()
     store = Away()
@@ -234,7 +235,7 @@ async def test_decisions_and_outages_of_the_limiter_are_counted() -> None:
     await limiter.reset(charge)
     assert (await limiter.hit(charge)).allowed
     with pytest.raises(ServiceUnavailable):
-        await MeteredLimiter(resilient.refusing(), metrics).hit(charge)
+        await limiter.hit(replace(charge, needs_store=True))
 
 
 async def test_the_pool_tells_what_is_checked_out(database_url: str) -> None:

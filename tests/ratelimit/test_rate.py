@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardpoint.ratelimit import Bucket, Charge, MemoryLimiter, Rate
-from hardpoint.ratelimit.rate import judge, whole_seconds
+from hardpoint.ratelimit.rate import judge
 
 RATES = st.builds(
     Rate,
@@ -79,7 +79,7 @@ async def test_waiting_for_retry_after_is_enough(rate: Rate, hits: int) -> None:
     for _ in range(hits):
         decision = await limiter.hit(Charge(rate, "key"))
         if not decision.allowed:
-            now += whole_seconds(decision.retry_after_seconds)
+            now += rate.whole_seconds(decision.excess)
             assert (await limiter.hit(Charge(rate, "key"))).allowed
 
 

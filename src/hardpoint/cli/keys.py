@@ -41,7 +41,7 @@ async def _create(name: str, scopes: list[str], expires_days: int | None) -> str
         fail([f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors(include_input=False)], status=1)
     await prepare_database(settings)
     async with service().open_engine(settings) as engine:
-        auth = service().make_auth(settings, MemoryLimiter())
+        auth = service().make_auth(settings, MemoryLimiter(is_per_process=True))
         async with Database(engine).session() as session:
             _, text = await auth.api_keys.create(session, name=new.name, scopes=new.scopes, expires_at=new.expires_at)
             return text

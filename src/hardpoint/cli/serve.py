@@ -54,9 +54,10 @@ def command(host: str, port: int, workers: int, reload: bool, app: str | None = 
         static={"instance": settings.resolved_instance},
         flush_seconds=settings.log_flush_seconds,
     )
-    if app is None and workers > 1 and settings.redis_url is None:
-        # Each process counts for itself, so that a client may get `workers` times the limit.
-        logger.warning("limits_are_per_process", workers=workers, remedy=f"set {settings.variable('redis_url')}")
+    if app is None and settings.environment == "production" and not settings.trusted_proxies:
+        # Behind a proxy that is not trusted everybody is one client, with one limit.
+        remedy = f"behind a proxy set {settings.variable('trusted_proxies')} to its address"
+        logger.warning("no_trusted_proxies", remedy=remedy)
     with _metrics_added_up(workers):
         uvicorn.run(
             app or target().factory,

@@ -43,7 +43,7 @@ async def _create(email: str, password: str, role: str, name: str | None) -> int
     account = service().NewAccount.parse(email=email, role=role, name=name)
     await prepare_database(settings)
     async with service().open_engine(settings) as engine:
-        auth = service().make_auth(settings, MemoryLimiter())
+        auth = service().make_auth(settings, MemoryLimiter(is_per_process=True))
         async with Database(engine).session() as session:
             user = await auth.create_user(
                 session, email=account.email, password=password, role=account.role, name=account.name

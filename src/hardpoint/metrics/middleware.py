@@ -1,14 +1,15 @@
 """Requests counted and timed, by method, route and status."""
 
-from typing import Any, Final
+from typing import Final
 
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from hardpoint.asgi import Exchange, Part
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.metrics.core import Metrics
+from hardpoint.scope import route_template
 
-__all__ = ["MetricsMiddleware", "route_template"]
+__all__ = ["MetricsMiddleware"]
 
 # Whatever else a client sends is one label: labels that clients choose would fill the memory.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"})
@@ -53,19 +54,6 @@ class MetricsMiddleware(Part):
             scope = exchange.scope
             metrics.in_flight.dec()
             method = scope["method"] if scope["method"] in _METHODS else _OTHER
-            metrics.answered(method, route_template(scope), exchange.status or unanswered, self._clock() - began)
-
-
-def route_template(scope: Scope) -> str:
-    """The path of the route that took the request, with its parameters' names, or `other`."""
-    # FastAPI keeps an included route as it was declared, and the whole path beside it.
-    inner: Any = scope.get("fastapi")
-    route = (inner.get("effective_route_context") if inner else None) or scope.get("route")
-    path: str | None = getattr(route, "path", None)
-    if path is None:
-        return _OTHER
-    if "app_root_path" not in scope or any(f"{{{name}" not in path for name in scope.get("path_params", {})):
-        # Not below a mount, or below one with parameters, of which only the values are known here.
-        return path
-    mounted: str = scope["root_path"].removeprefix(scope["app_root_path"])
-    return mounted + path
+            metrics.answered(
+                method, route_template(scope) or _OTHER, exchange.status or unanswered, self._clock() - began
+            )

@@ -4,13 +4,22 @@
 """
 
 from hardpoint.ratelimit.bucket import Bucket
-from hardpoint.ratelimit.keys import Key, address_key, by_address, by_address_and_route, by_nothing, by_route
-from hardpoint.ratelimit.limit import RateLimit, RateLimits, get_limiter
+from hardpoint.ratelimit.keys import (
+    Key,
+    address_key,
+    by_address,
+    by_address_and_route,
+    by_network,
+    by_nothing,
+    by_route,
+)
+from hardpoint.ratelimit.limit import RateLimit, RateLimits
 from hardpoint.ratelimit.login import FailureLimiter
 from hardpoint.ratelimit.memory import MemoryLimiter
 from hardpoint.ratelimit.middleware import RateLimitMiddleware
-from hardpoint.ratelimit.rate import Charge, Decision, Limiter, Rate
+from hardpoint.ratelimit.rate import Charge, Decision, Limiter, Rate, StoreUnavailable
 from hardpoint.ratelimit.resilient import ResilientLimiter, open_resilient_limiter
+from hardpoint.ratelimit.workers import warn_of_several
 
 __all__ = [
     "Bucket",
@@ -25,11 +34,13 @@ __all__ = [
     "RateLimitMiddleware",
     "RateLimits",
     "ResilientLimiter",
+    "StoreUnavailable",
     "address_key",
     "by_address",
     "by_address_and_route",
+    "by_network",
     "by_nothing",
     "by_route",
-    "get_limiter",
     "open_resilient_limiter",
+    "warn_of_several",
 ]

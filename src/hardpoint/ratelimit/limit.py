@@ -1,27 +1,51 @@
 """A limit as it is declared: how much, and for whom; a dependency of routes, routers and WebSockets."""
 
-from collections.abc import Sequence
-from inspect import Parameter, Signature, iscoroutinefunction, signature
-from typing import Annotated, Any, cast
+from dataclasses import replace
+from functools import lru_cache
+from inspect import Parameter, Signature
+from typing import Annotated, Any, Final
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.types import Scope
 
 from hardpoint.errors import RateLimited
 from hardpoint.log import get_logger
-from hardpoint.ratelimit.headers import limit_headers
-from hardpoint.ratelimit.keys import Key, by_address
-from hardpoint.ratelimit.rate import Charge, Decision, Limiter, Rate, whole_seconds
+from hardpoint.ratelimit.headers import limit_headers, tell
+from hardpoint.ratelimit.keys import AddressKey, Key, by_address, is_async, needs_connection_only
+from hardpoint.ratelimit.memory import MemoryLimiter
+from hardpoint.ratelimit.rate import MAX_PLAIN_KEY, Charge, Decision, Limiter, Rate, is_whole
 
-__all__ = ["RateLimit", "RateLimits", "get_limiter", "refusal"]
+__all__ = ["RateLimit", "RateLimits", "limiter_of", "refusal"]
 
 logger = get_logger("hardpoint.ratelimit")
 
+# Not `limiter`, where slowapi keeps its own.
+_LIMITER: Final = "hardpoint_limiter"
 
-async def get_limiter(connection: HTTPConnection) -> Limiter:
-    """The limiter that the lifespan's state holds under the name `limiter`."""
-    limiter: Limiter = connection.state.limiter
+
+def limiter_of(scope: Scope) -> Limiter:
+    """The limiter that the lifespan's state holds under the name `limiter`.
+
+    When it holds none, or no lifespan has run, the application gets one in memory: a limit always limits.
+
+    Raises:
+        RuntimeError: There is no application either.
+    """
+    state = scope.get("state")
+    limiter: Limiter | None = state.get("limiter") if state else None
+    return limiter if limiter is not None else _limiter_of_application(scope)
+
+
+def _limiter_of_application(scope: Scope) -> Limiter:
+    if "app" not in scope:
+        raise RuntimeError('Limits need a limiter: the lifespan\'s state must have one, {"limiter": MemoryLimiter()}')
+    state = scope["app"].state
+    if not hasattr(state, _LIMITER):
+        setattr(state, _LIMITER, MemoryLimiter())
+        logger.info("limits_in_memory")
+    limiter: Limiter = getattr(state, _LIMITER)
     return limiter
 
 
@@ -36,47 +60,87 @@ class RateLimit:
 
     Args:
         rate: `N/second`, `N/minute`, `N/hour`, `N/day`, or a `Rate`.
-        burst: How many at once after a pause; the whole limit by default.
+        burst: How many at once after a pause; by default that of a `Rate`, and otherwise the whole limit.
         key: Who is limited together: a function of the `HTTPConnection`, or any other dependency, that gives a text.
-        name: What the `RateLimit` header calls the policy. Limits with the same name, rate and key share their buckets.
+            The former is called on the event loop, so it must not block.
+        name: What the `RateLimit` header calls the policy; by default that of a `Rate`, and otherwise `default`. Limits
+            with the same name, rate and key share their buckets.
         cost: How much one request costs.
+        needs_store: Answer 503 while the limiter's store is away, instead of counting in memory meanwhile: for where
+            guessing must gain nothing from an outage.
 
     Raises:
         ValueError: The rate cannot be read, or the cost is more than its burst or less than 1.
     """
 
     def __init__(
-        self, rate: str | Rate, *, burst: int = 0, key: Key = by_address, name: str = "default", cost: int = 1
+        self,
+        rate: str | Rate,
+        *,
+        burst: int | None = None,
+        key: Key = by_address,
+        name: str = "",
+        cost: int = 1,
+        needs_store: bool = False,
     ) -> None:
-        self.rate = rate if isinstance(rate, Rate) else Rate.parse(rate, burst=burst, name=name)
-        if not 1 <= cost <= self.rate.burst:
+        if isinstance(rate, str):
+            rate = Rate.parse(rate)
+        self.rate = replace(rate, burst=rate.burst if burst is None else burst, name=name or rate.name)
+        if not is_whole(cost) or not 1 <= cost <= self.rate.burst:
             raise ValueError("cost must be at least 1 and at most the burst, or nothing would ever be allowed")
         self.key = key
         self.cost = cost
-        self._key_is_async = iscoroutinefunction(key)
-        self._together = RateLimits(self)
+        self.needs_store = needs_store
+        self.needs_connection_only = needs_connection_only(key)
+        """Whether the key can be known without resolving dependencies, as a middleware must."""
+        self._key_is_async = is_async(key)
+        self.key_of_scope = key.of_scope if isinstance(key, AddressKey) else None
+        """A quicker way to the key, where there is one."""
+        self._remembered = lru_cache(maxsize=4_096)(self._make_charge)
         # FastAPI reads what a dependency needs from its signature.
-        self.__signature__ = self._together.__signature__
+        self.__signature__ = RateLimits(self).__signature__
 
     def __repr__(self) -> str:
-        return f"RateLimit({self.rate.limit}/{self.rate.period_seconds:g}s, key={getattr(self.key, '__name__', '?')})"
+        key = getattr(self.key, "__name__", repr(self.key))
+        return f"RateLimit({self.rate.limit}/{self.rate.period_seconds:g}s, key={key})"
 
     def charge(self, key: str) -> Charge:
-        """What one request of `key` is charged."""
-        return Charge(self.rate, key, self.cost)
+        """What one request of `key` is charged.
 
-    async def key_of(self, connection: HTTPConnection) -> str:
-        """The key of `connection`, for a key that needs nothing else."""
+        Raises:
+            TypeError: It is no text.
+        """
+        if not isinstance(key, str):
+            raise TypeError(f"{self!r}: the key must be a text, not {type(key).__name__}")
+        return self._remembered(key) if len(key) <= MAX_PLAIN_KEY else self._make_charge(key)
+
+    async def charge_of(self, connection: HTTPConnection) -> Charge:
+        """What `connection` is charged, for a key that needs nothing else.
+
+        Raises:
+            TypeError: The key needs more than the connection, or gives no text.
+        """
+        if not self.needs_connection_only:
+            raise TypeError(f"{self!r}: the key is a dependency; outside of one, say whom to charge")
+        if self.key_of_scope is not None:
+            return self.charge(self.key_of_scope(connection.scope))
         found: Any = self.key(connection)
-        return cast("str", await found if self._key_is_async else found)
+        return self.charge(await found if self._key_is_async else found)
 
-    @property
-    def needs_connection_only(self) -> bool:
-        """Whether the key can be known without resolving dependencies, as a middleware must."""
-        return len(signature(self.key).parameters) == 1
+    def _make_charge(self, key: str) -> Charge:
+        return Charge(self.rate, key, self.cost, self.needs_store)
 
-    async def __call__(self, connection: HTTPConnection, response: Response, limiter: Limiter, **keys: str) -> None:
-        await self._together(connection, response, limiter, **keys)
+    async def __call__(self, connection: HTTPConnection, response: Response, **keys: str) -> None:
+        scope = connection.scope
+        # The work of `RateLimits`, for the usual case: one limit.
+        if self.key_of_scope is not None:
+            charge = self.charge(self.key_of_scope(scope))
+        else:
+            charge = self.charge(keys["key_0"]) if keys else await self.charge_of(connection)
+        decision = await limiter_of(scope).hit(charge)
+        if not decision.allowed:
+            raise refusal(scope, decision)
+        tell(scope, response, decision)
 
     async def check(
         self, connection: HTTPConnection, *, limiter: Limiter | None = None, key: str | None = None
@@ -90,11 +154,15 @@ class RateLimit:
 
         Raises:
             RateLimited: Nothing is left.
+            ServiceUnavailable: The store is away, and the limit needs it.
+            TypeError: No `key` was given, and the limit's needs more than the connection.
         """
-        limiter = limiter or await get_limiter(connection)
-        decision = await limiter.hit(self.charge(key if key is not None else await self.key_of(connection)))
+        charge = self.charge(key) if key is not None else await self.charge_of(connection)
+        # Not `or`: an empty `MemoryLimiter` is false.
+        limiter = limiter if limiter is not None else limiter_of(connection.scope)
+        decision = await limiter.hit(charge)
         if not decision.allowed:
-            raise refusal(connection, decision)
+            raise refusal(connection.scope, decision)
         return decision
 
 
@@ -108,30 +176,33 @@ class RateLimits:
     def __init__(self, *limits: RateLimit) -> None:
         if not limits:
             raise ValueError("Name at least one limit")
-        self._limits: Sequence[RateLimit] = limits
-        keys = [
-            Parameter(f"key_{place}", Parameter.KEYWORD_ONLY, annotation=Annotated[str, Depends(limit.key)])
-            for place, limit in enumerate(limits)
+        self._limits = [(f"key_{place}", limit) for place, limit in enumerate(limits)]
+        parameters = [
+            Parameter("connection", Parameter.POSITIONAL_OR_KEYWORD, annotation=HTTPConnection),
+            Parameter("response", Parameter.POSITIONAL_OR_KEYWORD, annotation=Response),
         ]
-        named = {
-            "connection": HTTPConnection,
-            "response": Response,
-            "limiter": Annotated[Limiter, Depends(get_limiter)],
-        }
-        self.__signature__ = Signature(
-            [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name, kind in named.items()] + keys
-        )
+        # A key that needs the connection alone is no dependency: FastAPI takes 7 microseconds to resolve one.
+        parameters += [
+            Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[str, Depends(limit.key)])
+            for name, limit in self._limits
+            if not limit.needs_connection_only
+        ]
+        self.__signature__ = Signature(parameters)
 
-    async def __call__(self, connection: HTTPConnection, response: Response, limiter: Limiter, **keys: str) -> None:
-        charges = [limit.charge(keys[f"key_{place}"]) for place, limit in enumerate(self._limits)]
-        decision = await limiter.hit(*charges)
+    async def __call__(self, connection: HTTPConnection, response: Response, **keys: str) -> None:
+        scope = connection.scope
+        charges = [
+            limit.charge(keys[name]) if name in keys else await limit.charge_of(connection)
+            for name, limit in self._limits
+        ]
+        decision = await limiter_of(scope).hit(*charges)
         if not decision.allowed:
-            raise refusal(connection, decision)
-        response.headers.update(limit_headers(decision))
+            raise refusal(scope, decision)
+        tell(scope, response, decision)
 
 
-def refusal(connection: HTTPConnection, decision: Decision) -> RateLimited:
+def refusal(scope: Scope, decision: Decision) -> RateLimited:
     """The 429 for a decision that refuses; logged."""
-    logger.info("rate_limited", path=connection.scope["path"], policy=decision.charge.rate.name)
-    retry = whole_seconds(decision.retry_after_seconds)
-    return RateLimited(retry_after_seconds=retry, headers=limit_headers(decision))
+    rate = decision.charge.rate
+    logger.info("rate_limited", path=scope["path"], policy=rate.name)
+    return RateLimited(retry_after_seconds=rate.whole_seconds(decision.excess), headers=limit_headers(decision))

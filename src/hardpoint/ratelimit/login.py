@@ -6,7 +6,7 @@ from hardpoint.errors import RateLimited
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.headers import limit_headers
 from hardpoint.ratelimit.keys import address_key
-from hardpoint.ratelimit.rate import Charge, Limiter, Rate, whole_seconds
+from hardpoint.ratelimit.rate import Charge, Limiter, Rate
 
 __all__ = ["FailureLimiter"]
 
@@ -24,10 +24,13 @@ class FailureLimiter:
     Args:
         limiter: Where the buckets are.
         rate: How many failures, for each address and for each account.
+        needs_store: Answer 503 while the limiter's store is away, instead of counting in memory meanwhile, so that
+            guessing gains nothing from an outage, and nobody logs in during one.
     """
 
-    def __init__(self, limiter: Limiter, rate: Rate) -> None:
+    def __init__(self, limiter: Limiter, rate: Rate, *, needs_store: bool = False) -> None:
         self._limiter = limiter
+        self._needs_store = needs_store
         self._rate = replace(rate, name="login")
 
     async def attempt(self, *, address: str, account: str) -> None:
@@ -35,13 +38,14 @@ class FailureLimiter:
 
         Raises:
             RateLimited: One of them has none left; then neither is charged.
+            ServiceUnavailable: The store is away, and it is needed.
         """
         decision = await self._limiter.hit(self._by_address(address), self._by_account(account))
         if not decision.allowed:
             logger.warning("login_limited", policy=decision.charge.key.partition(":")[0])
             raise RateLimited(
                 "Too many failed attempts",
-                retry_after_seconds=whole_seconds(decision.retry_after_seconds),
+                retry_after_seconds=self._rate.whole_seconds(decision.excess),
                 headers=limit_headers(decision),
             )
 
@@ -51,7 +55,7 @@ class FailureLimiter:
         await self._limiter.reset(self._by_account(account))
 
     def _by_address(self, address: str, cost: int = 1) -> Charge:
-        return Charge(self._rate, f"address:{address_key(address)}", cost)
+        return Charge(self._rate, f"address:{address_key(address)}", cost, self._needs_store and cost > 0)
 
     def _by_account(self, account: str) -> Charge:
-        return Charge(self._rate, f"account:{account}")
+        return Charge(self._rate, f"account:{account}", needs_store=self._needs_store)

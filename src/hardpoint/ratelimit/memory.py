@@ -3,7 +3,8 @@
 from collections import OrderedDict
 
 from hardpoint.clock import Clock, monotonic_clock
-from hardpoint.ratelimit.rate import Charge, Decision, judge
+from hardpoint.ratelimit.rate import Charge, Decision, Rate, judge, judge_one
+from hardpoint.ratelimit.workers import warn_of_several
 
 __all__ = ["MemoryLimiter"]
 
@@ -15,54 +16,72 @@ class MemoryLimiter:
     client's advantage, and only under an attack with as many keys.
 
     Args:
-        max_keys: The most buckets; each takes about 300 bytes.
+        max_keys: The most buckets. Each takes about 300 bytes, and 550 at worst, with what the allocator keeps while
+            keys come and go: the default is good for 55 MB.
         clock: A monotonic clock, in seconds.
+        is_per_process: Whether that each process counts for itself is what is wanted; otherwise it is logged as a
+            warning when the server has several.
+
+    Raises:
+        ValueError: `max_keys` is less than 1.
     """
 
-    def __init__(self, *, max_keys: int = 100_000, clock: Clock = monotonic_clock) -> None:
+    def __init__(
+        self, *, max_keys: int = 100_000, clock: Clock = monotonic_clock, is_per_process: bool = False
+    ) -> None:
         if max_keys < 1:
             raise ValueError("max_keys must be at least 1")
+        if not is_per_process:
+            warn_of_several(remedy="use open_valkey_limiter instead of MemoryLimiter")
         self._max_keys = max_keys
         self._clock = clock
-        # The moment at which a bucket is whole again, in its rate's units, and the same in microseconds.
-        self._full_at: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
+        # By bucket the moment at which it is whole again, in its rate's units; the one charged longest ago first.
+        self._buckets: OrderedDict[str, tuple[int, Rate]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._full_at)
+        return len(self._buckets)
 
     async def hit(self, *charges: Charge) -> Decision:
         """Charge all of `charges` when all are allowed, and none otherwise."""
         now = int(self._clock() * 1_000_000)
+        if len(charges) == 1:
+            charge = charges[0]
+            decision = judge_one(charge, self._debt(charge, now))
+            if decision.allowed and charge.cost:
+                self._set(charge, decision.debt, now)
+            return decision
         debts = [self._debt(charge, now) for charge in charges]
         decision = judge(charges, debts)
         if decision.allowed:
             for charge, debt in zip(charges, debts, strict=True):
                 if charge.cost:
                     self._set(charge, max(0, debt + charge.amount), now)
-        self._forget(now)
         return decision
 
     async def reset(self, *charges: Charge) -> None:
         """Forget their buckets."""
         for charge in charges:
-            self._full_at.pop((charge.rate.bucket, charge.key), None)
+            self._buckets.pop(charge.bucket, None)
 
     def _debt(self, charge: Charge, now: int) -> int:
-        full_at, _ = self._full_at.get((charge.rate.bucket, charge.key), (0, 0))
-        return max(0, full_at - now * charge.rate.scale)
+        kept = self._buckets.get(charge.bucket)
+        return 0 if kept is None else max(0, kept[0] - now * charge.rate.scale)
 
     def _set(self, charge: Charge, debt: int, now: int) -> None:
-        bucket = (charge.rate.bucket, charge.key)
-        scale = charge.rate.scale
-        self._full_at[bucket] = (now * scale + debt, now - -debt // scale)
-        self._full_at.move_to_end(bucket)
+        buckets, known = self._buckets, len(self._buckets)
+        buckets[charge.bucket] = (now * charge.rate.scale + debt, charge.rate)
+        if len(buckets) == known:
+            buckets.move_to_end(charge.bucket)
+        else:
+            self._forget(now)
 
     def _forget(self, now: int) -> None:
-        # Two of the oldest a call: whole buckets go without ever walking through all, however many there are.
+        # Two of the oldest for each new one: whole buckets go without ever walking through all, however many there are.
+        buckets = self._buckets
         for _ in range(2):
-            if not self._full_at:
+            if not buckets:
                 return
-            oldest, (_, whole_at) = next(iter(self._full_at.items()))
-            if whole_at > now and len(self._full_at) <= self._max_keys:
+            oldest, (full_at, rate) = next(iter(buckets.items()))
+            if full_at > now * rate.scale and len(buckets) <= self._max_keys:
                 return
-            del self._full_at[oldest]
+            del buckets[oldest]

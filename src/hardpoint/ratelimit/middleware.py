@@ -3,79 +3,108 @@
 from collections.abc import Collection
 from typing import Final
 
-from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Scope
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hardpoint.asgi import Exchange, Part
-from hardpoint.errors import error_response
-from hardpoint.ratelimit.headers import limit_headers
-from hardpoint.ratelimit.limit import RateLimit, refusal
-from hardpoint.ratelimit.rate import Decision, Limiter
+from hardpoint.errors import ApiError, ServiceUnavailable, error_response
+from hardpoint.ratelimit.headers import SCOPE_KEY, Told
+from hardpoint.ratelimit.keys import needs_route
+from hardpoint.ratelimit.limit import RateLimit, limiter_of, refusal
+from hardpoint.ratelimit.rate import Charge, Decision, Limiter
 
 __all__ = ["RateLimitMiddleware"]
 
-_PREFLIGHT_HEADER: Final = b"access-control-request-method"
+# What makes an OPTIONS a preflight (Fetch, section 3.3.1).
+_PREFLIGHT_HEADERS: Final = frozenset({b"origin", b"access-control-request-method"})
+_TRY_AGAIN_LATER: Final = 1013
 
 
 class RateLimitMiddleware(Part):
     """Answer 429 (RFC 6585, section 4) to a client over a limit, before its body is read and before any work for it.
 
-    Every limited response says what is left. Preflights and `exempt_paths` are never charged; WebSockets pass.
+    A WebSocket is charged once, when it is opened. Preflights and `exempt_paths` are never charged. Every other HTTP
+    response says what is left, of the limits here and of those that are dependencies of the route: the tightest.
+    Without `limits` it does only that.
 
     Args:
         app: The application inside.
-        limits: One or more, charged together: all when all allow it, and none otherwise. Their keys may need the
-            connection alone; those that need the user or the route are dependencies.
-        limiter: Where the buckets are; by default what the lifespan's state holds as `limiter`. Without either, every
-            request passes.
-        exempt_paths: Paths that are not limited, such as health checks.
+        limits: Charged together: all when all allow it, and none otherwise. Their keys may need the connection alone;
+            those that need the user or the route are dependencies.
+        limiter: Where the buckets are; by default what the lifespan's state holds as `limiter`, or else one in memory.
+        exempt_paths: Paths that are not limited, such as health checks, without the server's root path.
 
     Raises:
-        ValueError: There is no limit, or a key needs more than the connection.
+        ValueError: The limits are an empty list, or a key needs more than the connection.
     """
+
+    kinds = frozenset({"http", "websocket"})
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        limits: Collection[RateLimit],
+        limits: Collection[RateLimit] | None = None,
         limiter: Limiter | None = None,
         exempt_paths: Collection[str] = (),
     ) -> None:
-        if not limits or not all(limit.needs_connection_only for limit in limits):
-            raise ValueError("A middleware needs at least one limit, each with a key that needs the connection alone")
+        if limits is not None and not limits:
+            raise ValueError("Name at least one limit, or leave out the list")
+        for limit in limits or ():
+            if not limit.needs_connection_only or needs_route(limit.key):
+                raise ValueError(f"{limit!r}: a middleware needs a key that needs the connection alone")
         super().__init__(app)
-        self._limits = tuple(limits)
+        self._limits = tuple(limits or ())
+        self._scope_is_enough = all(limit.key_of_scope is not None for limit in self._limits)
         self._limiter = limiter
         self._exempt_paths = frozenset(exempt_paths)
 
     async def on_request(self, exchange: Exchange) -> ASGIApp | None:
         """Charge the request."""
         scope = exchange.scope
-        limiter = self._limiter_for(scope)
-        if limiter is None:
+        if self._is_exempt(exchange):
             return None
-        connection = HTTPConnection(scope)
-        decision = await limiter.hit(*[limit.charge(await limit.key_of(connection)) for limit in self._limits])
-        if not decision.allowed:
-            return error_response(scope, refusal(connection, decision))
-
-        exchange.notes[self] = decision
+        decision: Decision | None = None
+        if self._limits:
+            limiter = self._limiter if self._limiter is not None else limiter_of(scope)
+            try:
+                decision = await limiter.hit(*await self._charges(scope))
+            except ServiceUnavailable as unavailable:
+                return _answer(scope, unavailable)
+            if not decision.allowed:
+                return _answer(scope, refusal(scope, decision))
+        scope[SCOPE_KEY] = exchange.notes[self] = Told(decision, None)
         return None
 
     def on_response(self, exchange: Exchange, message: Message) -> None:
-        """Say what is left; what a limit further in has said is tighter, and stays."""
-        decision: Decision | None = exchange.notes.get(self)
-        if decision is not None and not any(name == b"ratelimit" for name, _ in message["headers"]):
-            own = limit_headers(decision).items()
-            message["headers"] += [(name.encode(), value.encode()) for name, value in own]
+        """Say what is left."""
+        told: Told | None = exchange.notes.get(self)
+        if told is not None and message["type"] == "http.response.start":
+            told.add_headers(message)
 
-    def _limiter_for(self, scope: Scope) -> Limiter | None:
-        if scope["path"] in self._exempt_paths:
-            return None
-        if scope["method"] == "OPTIONS" and any(name == _PREFLIGHT_HEADER for name, _ in scope["headers"]):
-            return None
-        if self._limiter is not None:
-            return self._limiter
-        limiter: Limiter | None = scope.get("state", {}).get("limiter")
-        return limiter
+    async def _charges(self, scope: Scope) -> list[Charge]:
+        if self._scope_is_enough:
+            return [limit.charge(limit.key_of_scope(scope)) for limit in self._limits if limit.key_of_scope]
+        connection = Request(scope) if scope["type"] == "http" else HTTPConnection(scope)
+        return [await limit.charge_of(connection) for limit in self._limits]
+
+    def _is_exempt(self, exchange: Exchange) -> bool:
+        scope = exchange.scope
+        if scope["type"] == "http" and scope["method"] == "OPTIONS" and exchange.headers.keys() >= _PREFLIGHT_HEADERS:
+            return True
+        path: str = scope["path"]
+        if path in self._exempt_paths:
+            return True
+        root: str = scope.get("root_path", "")
+        return bool(root) and path.startswith(root) and path.removeprefix(root) in self._exempt_paths
+
+
+def _answer(scope: Scope, error: ApiError) -> ASGIApp:
+    # Starlette's Response speaks the extension that refuses a WebSocket with an HTTP response.
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+        return error_response(scope, error)
+    return _close
+
+
+async def _close(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - an ASGI application.
+    await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})

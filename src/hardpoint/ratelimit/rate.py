@@ -4,16 +4,30 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil, gcd
+from hashlib import blake2b
+from math import gcd, isfinite
 from typing import Final, NamedTuple, Protocol
 
-__all__ = ["Charge", "Decision", "Limiter", "Rate", "judge", "whole_seconds"]
+__all__ = [
+    "MAX_PLAIN_KEY",
+    "Charge",
+    "Decision",
+    "Limiter",
+    "Rate",
+    "StoreUnavailable",
+    "is_whole",
+    "judge",
+    "judge_one",
+]
 
 _PERIODS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _SYNTAX: Final = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
 _MICROSECONDS: Final = 1_000_000
 # Up to here a double, which is what Lua counts with, is exact.
 _MAX_EXACT: Final = 2**53
+MAX_PLAIN_KEY: Final = 64
+"""The longest key that a store knows by its own text."""
+_DIGEST_MARK: Final = "#"
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,9 @@ class Rate:
         period_seconds: The period, in whole microseconds.
         burst: How many at once after a pause; the whole limit by default.
         name: What the `RateLimit` header calls the policy.
+
+    Raises:
+        ValueError: A value is out of its range, or the numbers are so far apart that a store cannot count exactly.
     """
 
     limit: int
@@ -36,6 +53,8 @@ class Rate:
     scale: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not is_whole(self.limit) or not is_whole(self.burst) or not isfinite(self.period_seconds):
+            raise ValueError("A rate needs a whole number as its limit and as its burst, and a finite period")
         period = round(self.period_seconds * _MICROSECONDS)
         if self.limit < 1 or period < 1 or self.burst < 0:
             raise ValueError("A rate needs a limit of at least 1, a period of more than 0 and no negative burst")
@@ -48,8 +67,8 @@ class Rate:
             raise ValueError(
                 f"{self.limit} in {self.period_seconds:g} s with a burst of {self.burst} cannot be counted"
             )
-        if not self.name or not self.name.isascii() or not self.name.isprintable() or '"' in self.name:
-            raise ValueError("A rate's name goes into a header: printable ASCII without quotes")
+        if not self.name or not self.name.isascii() or not self.name.isprintable() or set(self.name) & set('"\\'):
+            raise ValueError("A rate's name goes into a header: printable ASCII without quotes and backslashes")
 
     @classmethod
     def parse(cls, text: str, *, burst: int = 0, name: str = "default") -> "Rate":
@@ -68,6 +87,11 @@ class Rate:
         """What a whole burst costs, in units of 1/`scale` microseconds."""
         return self.step * self.burst
 
+    @cached_property
+    def units_per_second(self) -> int:
+        """How much flows off in a second, in units of 1/`scale` microseconds."""
+        return self.scale * _MICROSECONDS
+
     @property
     def window_seconds(self) -> float:
         """The time in which a spent burst comes back whole."""
@@ -76,35 +100,54 @@ class Rate:
     @cached_property
     def policy(self) -> str:
         """The `RateLimit-Policy` header: the quota, and in how many seconds it comes back whole."""
-        return f'"{self.name}";q={self.burst};w={whole_seconds(self.window_seconds)}'
+        return f'"{self.name}";q={self.burst};w={self.whole_seconds(self.capacity)}'
+
+    @cached_property
+    def fixed_headers(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """What a response says of the rate whatever is left of it."""
+        return (b"x-ratelimit-limit", b"%d" % self.burst), (b"ratelimit-policy", self.policy.encode())
 
     @cached_property
     def bucket(self) -> str:
-        """What tells this rate's buckets from those of others."""
-        return f"{self.name}:{self.step}:{self.scale}:{self.burst}"
+        """What tells this rate's buckets from those of others; a name has no quotes, so it cannot be misread."""
+        return f'"{self.name}":{self.step}:{self.scale}:{self.burst}:'
 
     def seconds(self, units: int) -> float:
         """Units of 1/`scale` microseconds in seconds."""
-        return units / self.scale / _MICROSECONDS
+        return units / self.units_per_second
+
+    def whole_seconds(self, units: int) -> int:
+        """The same in whole seconds, rounded up, so that waiting that long is enough."""
+        return -(-units // self.units_per_second)
 
 
-class Charge(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Charge:
     """So much on one bucket.
 
     Attributes:
         rate: The rate of the bucket.
         key: Whose bucket.
         cost: How much; 0 only looks, less gives back.
+        needs_store: Whether to refuse rather than to count without the store while it is away.
     """
 
     rate: Rate
     key: str
     cost: int = 1
+    needs_store: bool = False
+    bucket: str = field(init=False, repr=False, compare=False)
+    """The name of the bucket in a store: bounded, however long the key is, and of ASCII alone."""
+    amount: int = field(init=False, repr=False, compare=False)
+    """The cost in the rate's units."""
 
-    @property
-    def amount(self) -> int:
-        """The cost in the rate's units."""
-        return self.cost * self.rate.step
+    def __post_init__(self) -> None:
+        key = self.key
+        # A plain key never looks like a digest, or somebody could take the text of another's digest as a key.
+        if len(key) > MAX_PLAIN_KEY or not key.isascii() or key.startswith(_DIGEST_MARK):
+            key = _DIGEST_MARK + blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        object.__setattr__(self, "bucket", self.rate.bucket + key)
+        object.__setattr__(self, "amount", self.cost * self.rate.step)
 
 
 class Decision(NamedTuple):
@@ -114,25 +157,42 @@ class Decision(NamedTuple):
         allowed: Whether all were, and so were charged; otherwise none was.
         charge: The tightest: the one that refuses longest, or has the least left.
         remaining: How many more it allows now.
-        retry_after_seconds: After which the same charges would be allowed; 0 when they were.
-        reset_seconds: After which its burst is whole again.
+        debt: What its bucket holds after the decision, in the rate's units.
+        excess: By how much it is over, in the rate's units; 0 when allowed.
     """
 
     allowed: bool
     charge: Charge
     remaining: int
-    retry_after_seconds: float
-    reset_seconds: float
+    debt: int
+    excess: int
+
+    @property
+    def retry_after_seconds(self) -> float:
+        """After which the same charges would be allowed; 0 when they were."""
+        return self.charge.rate.seconds(self.excess)
+
+    @property
+    def reset_seconds(self) -> float:
+        """After which its burst is whole again."""
+        return self.charge.rate.seconds(self.debt)
 
 
 class Limiter(Protocol):
     """Keeps the buckets."""
 
     async def hit(self, *charges: Charge) -> Decision:
-        """Charge all of `charges` when all are allowed, and none otherwise; at least one."""
+        """Charge all of `charges` when all are allowed, and none otherwise; at least one.
+
+        A bucket that is named twice is charged once.
+        """
 
     async def reset(self, *charges: Charge) -> None:
         """Forget their buckets."""
+
+
+class StoreUnavailable(Exception):
+    """The store of a limiter is away, slow, full, or answers nonsense; the cause says more."""
 
 
 def judge(charges: Sequence[Charge], debts: Sequence[int]) -> Decision:
@@ -149,31 +209,25 @@ def judge(charges: Sequence[Charge], debts: Sequence[int]) -> Decision:
     Returns:
         The decision; when it allows, each debt grows by its charge's amount and is never less than 0.
     """
-    allowed, tightest, wait, left = True, 0, 0.0, -1
-    for place, (charge, debt) in enumerate(zip(charges, debts, strict=True)):
-        rate = charge.rate
-        excess = debt + charge.amount - rate.capacity
-        if excess > 0 and charge.cost > 0:
-            allowed = False
-            if rate.seconds(excess) > wait:
-                tightest, wait = place, rate.seconds(excess)
-        elif allowed:
-            after = max(0, debt + charge.amount)
-            remaining = (rate.capacity - after) // rate.step
-            if left < 0 or remaining < left:
-                tightest, left = place, remaining
-    charge, debt = charges[tightest], debts[tightest]
-    if allowed:
-        debt = max(0, debt + charge.amount)
-    return Decision(
-        allowed=allowed,
-        charge=charge,
-        remaining=max(0, (charge.rate.capacity - debt) // charge.rate.step),
-        retry_after_seconds=wait,
-        reset_seconds=charge.rate.seconds(debt),
-    )
+    if len(charges) == 1:
+        return judge_one(charges[0], debts[0])
+    decisions = [judge_one(charge, debt) for charge, debt in zip(charges, debts, strict=True)]
+    refusals = [decision for decision in decisions if not decision.allowed]
+    if refusals:
+        return max(refusals, key=lambda decision: decision.retry_after_seconds)
+    return min(decisions, key=lambda decision: decision.remaining)
 
 
-def whole_seconds(seconds: float) -> int:
-    """At least 1, rounded up: waiting that long is enough."""
-    return max(1, ceil(seconds))
+def judge_one(charge: Charge, debt: int) -> Decision:
+    """The same for one charge."""
+    rate, after = charge.rate, debt + charge.amount
+    excess = after - rate.capacity
+    if excess > 0 and charge.cost > 0:
+        return Decision(False, charge, max(0, (rate.capacity - debt) // rate.step), debt, excess)
+    after = max(after, 0)
+    return Decision(True, charge, max(0, (rate.capacity - after) // rate.step), after, 0)
+
+
+def is_whole(number: object) -> bool:
+    """Whether `number` is an integer, whatever its annotation says."""
+    return isinstance(number, int) and not isinstance(number, bool)

@@ -9,7 +9,7 @@ from hardpoint.aio import is_wanted, running
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.memory import MemoryLimiter
-from hardpoint.ratelimit.rate import Charge, Decision, Limiter
+from hardpoint.ratelimit.rate import Charge, Decision, Limiter, StoreUnavailable
 
 __all__ = ["Breaker", "ResilientLimiter", "StoredLimiter", "open_resilient_limiter"]
 
@@ -23,7 +23,11 @@ class StoredLimiter(Limiter, Protocol):
     """A limiter on a store that can be away."""
 
     async def ping(self) -> None:
-        """Raise when the store cannot be used at the moment."""
+        """Do what a check does.
+
+        Raises:
+            StoreUnavailable: The store cannot be used at the moment.
+        """
 
 
 class Breaker:
@@ -32,10 +36,11 @@ class Breaker:
     Each change is logged once.
 
     Args:
-        probe: Raises while the store is away.
+        probe: Raises `StoreUnavailable` while the store is away.
         sleep: Waits between two probes.
 
     Attributes:
+        is_open: Whether the store is away.
         outages: How often the store has gone away.
         skipped: How many calls were decided without it.
     """
@@ -46,20 +51,17 @@ class Breaker:
         self._probe = probe
         self._sleep = sleep
         self._opened = asyncio.Event()
+        self.is_open = False
         self.outages = 0
         self.skipped = 0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the store is away."""
-        return self._opened.is_set()
-
-    def open(self, error: Exception) -> None:
+    def open(self, error: StoreUnavailable) -> None:
         """The store has failed with `error`."""
         if not self.is_open:
+            self.is_open = True
             self._opened.set()
             self.outages += 1
-            logger.error("limiter_store_unavailable", error=type(error).__name__)
+            logger.error("limiter_store_unavailable", error=type(error.__cause__ or error).__name__)
 
     async def run(self) -> None:
         """Wait for an outage, probe until the store is back, and so on until cancelled."""
@@ -68,8 +70,9 @@ class Breaker:
             await self._sleep(_PROBE_SECONDS)
             try:
                 await self._probe()
-            except Exception:  # noqa: BLE001, S112 - still away, and the outage was logged when it began.
-                continue
+            except StoreUnavailable:
+                continue  # The outage was logged when it began.
+            self.is_open = False
             self._opened.clear()
             logger.warning("limiter_store_recovered", skipped=self.skipped)
 
@@ -81,42 +84,37 @@ class ResilientLimiter:
         store: The limiter on the store.
         breaker: Whether the store is away.
         fallback: What counts meanwhile, in this process alone and from nothing, so that a client may get its limit once
-            more from each process. `None` refuses with a 503 instead.
+            more from each process.
     """
 
-    def __init__(self, store: StoredLimiter, breaker: Breaker, fallback: Limiter | None) -> None:
+    def __init__(self, store: StoredLimiter, breaker: Breaker, fallback: Limiter) -> None:
         self._store = store
         self.breaker = breaker
         self._fallback = fallback
-
-    def refusing(self) -> "ResilientLimiter":
-        """The same store and breaker without a fallback, for where guessing must gain nothing from an outage."""
-        return ResilientLimiter(self._store, self.breaker, None)
 
     async def hit(self, *charges: Charge) -> Decision:
         """Charge all of `charges` when all are allowed, and none otherwise.
 
         Raises:
-            ServiceUnavailable: The store is away, and there is no fallback.
+            ServiceUnavailable: The store is away, and one of the charges needs it.
         """
         if not self.breaker.is_open:
             try:
                 return await self._store.hit(*charges)
-            except Exception as error:  # noqa: BLE001 - whatever a store raises means that it cannot be used.
+            except StoreUnavailable as error:
                 self.breaker.open(error)
         self.breaker.skipped += 1
-        if self._fallback is None:
+        if any(charge.needs_store for charge in charges):
             raise ServiceUnavailable(retry_after_seconds=_RETRY_SECONDS)
         return await self._fallback.hit(*charges)
 
     async def reset(self, *charges: Charge) -> None:
         """Forget their buckets, in the store and in the fallback; what the store keeps while it is away flows off."""
-        if self._fallback is not None:
-            await self._fallback.reset(*charges)
+        await self._fallback.reset(*charges)
         if not self.breaker.is_open:
             try:
                 await self._store.reset(*charges)
-            except Exception as error:  # noqa: BLE001 - as above.
+            except StoreUnavailable as error:
                 self.breaker.open(error)
 
 
@@ -130,4 +128,4 @@ async def open_resilient_limiter(store: StoredLimiter, *, max_keys: int = 100_00
     """
     breaker = Breaker(store.ping)
     async with running(breaker.run()):
-        yield ResilientLimiter(store, breaker, MemoryLimiter(max_keys=max_keys))
+        yield ResilientLimiter(store, breaker, MemoryLimiter(max_keys=max_keys, is_per_process=True))

@@ -2,38 +2,50 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from hashlib import blake2b
-from typing import Any, Final
+from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
-from hardpoint.aio import is_wanted, running
+from hardpoint.aio import running
 from hardpoint.clock import Clock, monotonic_clock
-from hardpoint.ratelimit.rate import Charge, Decision, judge
-from hardpoint.valkey import close_client, drop_connections, make_client
+from hardpoint.ratelimit.pipeline import ScriptPipeline
+from hardpoint.ratelimit.rate import Charge, Decision, Rate, StoreUnavailable, judge
+from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
 
 __all__ = ["ValkeyLimiter", "open_valkey_limiter"]
 
-_MAX_PLAIN_KEY: Final = 64
-_MAX_BATCH: Final = 128
+# A probe may take longer than a check: nobody waits for it, and it may have to connect, over TLS, from far away.
+_PROBE_SECONDS: Final = 1.0
+_PROBE: Final = Charge(Rate(1_000_000, 1, name="probe"), "probe")
 
 # A bucket is "<microseconds> <debt then>". `judge` in rate.py is the same rule; here only whether all are allowed.
+# Each group of arguments is a number of keys and then for each of them the scale, the amount and the capacity.
 _SCRIPT: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+
+local function keep(key, debt, scale)
+  if debt == 0 then
+    redis.call('DEL', key)
+  else
+    local lives = math.ceil(debt / scale / 1000) + 1
+    redis.call('SET', key, string.format('%.0f %.0f', now, debt), 'PX', lives)
+  end
+end
+
 local debts, key, at = {}, 0, 1
 while ARGV[at] do
   local count, allowed, group = tonumber(ARGV[at]), true, {}
   at = at + 1
   for i = 1, count do
     local scale, amount, capacity = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    local debt, stored = 0, redis.call('GET', KEYS[key + i])
-    if stored then
-      local written, before = string.match(stored, '^(%d+) (%d+)$')
-      -- A clock that was set back must not give anything away.
-      debt = math.max(0, tonumber(before) - math.max(0, now - tonumber(written)) * scale)
+    local debt, written, before = 0, string.match(redis.call('GET', KEYS[key + i]) or '', '^(%d+) (%d+)$')
+    if written then
+      local passed = now - tonumber(written)
+      debt = math.max(0, tonumber(before) - math.max(0, passed) * scale)
+      -- A clock that was set back gives nothing away, and flows on from here instead of when it is where it was.
+      if passed < 0 then keep(KEYS[key + i], debt, scale) end
     end
     if amount > 0 and debt + amount > capacity then allowed = false end
     group[i] = {debt, scale, amount}
@@ -43,15 +55,7 @@ while ARGV[at] do
   if allowed then
     for i = 1, count do
       local debt, scale, amount = group[i][1], group[i][2], group[i][3]
-      if amount ~= 0 then
-        local after = math.max(0, debt + amount)
-        if after == 0 then
-          redis.call('DEL', KEYS[key + i])
-        else
-          local lives = math.ceil(after / scale / 1000) + 1
-          redis.call('SET', KEYS[key + i], string.format('%.0f %.0f', now, after), 'PX', lives)
-        end
-      end
+      if amount ~= 0 then keep(KEYS[key + i], math.max(0, debt + amount), scale) end
     end
   end
   key = key + count
@@ -63,17 +67,16 @@ return debts
 class ValkeyLimiter:
     """A `Limiter` on Valkey or Redis; make it with `open_valkey_limiter`.
 
-    One batch is on its way at a time: what arrives meanwhile is written together as the next one, so that a busy
-    process makes few round trips and needs one connection. It raises what the client raises; `ResilientLimiter` decides
-    what then happens.
+    The checks that arrive in one tick of the loop are one call of one script, on a connection that nothing else uses.
+    `ResilientLimiter` decides what happens when there is no answer.
 
     In a cluster all buckets must share a slot, and so a node: the prefix has a hash tag.
 
     Args:
         client: The client; whoever made it closes it.
         prefix: What the keys begin with.
-        timeout_seconds: How long a check may take from its arrival, waiting included.
-        clock: A monotonic clock, in seconds.
+        timeout_seconds: How long a check may take from its arrival, waiting and connecting included.
+        clock: A monotonic clock, in seconds, for the time-out; buckets are on the server's.
     """
 
     def __init__(
@@ -87,110 +90,73 @@ class ValkeyLimiter:
         self._client = client
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
-        self._clock = clock
-        self._waiting: list[tuple[float, tuple[Charge, ...], asyncio.Future[Decision]]] = []
-        self._arrived = asyncio.Event()
-        self._sha = ""
+        self._pipeline = ScriptPipeline(client, _SCRIPT, slot=prefix, clock=clock)
 
     async def hit(self, *charges: Charge) -> Decision:
         """Charge all of `charges` when all are allowed, and none otherwise.
 
         Raises:
-            TimeoutError: The store did not answer in time.
-            redis.exceptions.RedisError: It is away, full, or refuses.
+            StoreUnavailable: The store is away, full, refuses, or did not answer in time.
         """
-        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._clock(), charges, future))
-        self._arrived.set()
-        return await future
+        return judge(charges, await self._ask(charges, self._timeout_seconds))
 
     async def reset(self, *charges: Charge) -> None:
-        """Forget their buckets."""
-        async with asyncio.timeout(self._timeout_seconds):
-            await self._client.unlink(*(self._key(charge) for charge in charges))
+        """Forget their buckets.
+
+        Raises:
+            StoreUnavailable: As above.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._client.unlink(*(self._prefix + charge.bucket for charge in charges))
+        except ValkeyUnavailable as error:
+            raise StoreUnavailable(str(error)) from error
 
     async def ping(self) -> None:
-        """Raise when the store cannot be used for limits at the moment, writing included."""
-        async with asyncio.timeout(self._timeout_seconds):
-            await self._client.set(f"{self._prefix}ping", 1, px=1_000)
+        """Do what a check does, and connect for the next one.
+
+        Raises:
+            StoreUnavailable: As above.
+        """
+        await self._ask([_PROBE], max(_PROBE_SECONDS, self._timeout_seconds))
 
     async def run(self) -> None:
-        """Write batch after batch until cancelled; `open_valkey_limiter` runs it."""
-        try:
-            while is_wanted():
-                await self._arrived.wait()
-                self._arrived.clear()
-                while self._waiting:
-                    batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-                    await self._write(batch)
-        finally:
-            for _, _, future in self._waiting:
-                future.cancel()
+        """Answer checks until cancelled; `open_valkey_limiter` runs it."""
+        await self._pipeline.run()
 
-    async def _write(self, batch: list[tuple[float, tuple[Charge, ...], asyncio.Future[Decision]]]) -> None:
-        alive = [(charges, future) for _, charges, future in batch if not future.done()]
-        if not alive:
-            return
-        remaining = self._timeout_seconds - (self._clock() - batch[0][0])
-        try:
-            async with asyncio.timeout(max(0.0, remaining)):
-                debts = await self._run_script([charges for charges, _ in alive])
-        except asyncio.CancelledError:
-            for _, future in alive:
-                future.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - each caller gets it.
-            # Nothing that waits behind a failure should wait as long again.
-            behind, self._waiting = self._waiting, []
-            for future in (*(future for _, future in alive), *(future for _, _, future in behind)):
-                if not future.done():
-                    future.set_exception(error)
-                    # A caller that was cancelled meanwhile does not look at it.
-                    future.exception()
-            await drop_connections(self._client)
-            return
-        position = 0
-        for charges, future in alive:
-            decision = judge(charges, debts[position : position + len(charges)])
-            position += len(charges)
-            if not future.done():
-                future.set_result(decision)
-
-    async def _run_script(self, groups: Sequence[tuple[Charge, ...]]) -> list[int]:
-        keys = [self._key(charge) for charges in groups for charge in charges]
-        arguments: list[int] = []
-        for charges in groups:
-            arguments.append(len(charges))
-            for charge in charges:
-                arguments += (charge.rate.scale, charge.amount, charge.rate.capacity)
-        client: Any = self._client
-        if self._sha:
-            try:
-                return list(await client.evalsha(self._sha, len(keys), *keys, *arguments))
-            except NoScriptError:
-                # The store was restarted, or somebody emptied its script cache.
-                self._sha = ""
-        self._sha = await client.script_load(_SCRIPT)
-        return list(await client.evalsha(self._sha, len(keys), *keys, *arguments))
-
-    def _key(self, charge: Charge) -> str:
-        key = charge.key
-        if len(key) > _MAX_PLAIN_KEY or not key.isascii():
-            key = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        return f"{self._prefix}{charge.rate.bucket}:{key}"
+    def _ask(self, charges: Sequence[Charge], timeout_seconds: float) -> asyncio.Future[list[int]]:
+        if not charges:
+            raise ValueError("Name at least one charge")
+        arguments = [len(charges)]
+        for charge in charges:
+            arguments += (charge.rate.scale, charge.amount, charge.rate.capacity)
+        names = [self._prefix + charge.bucket for charge in charges]
+        return self._pipeline.call(names, arguments, timeout_seconds=timeout_seconds)
 
 
 @asynccontextmanager
 async def open_valkey_limiter(
     url: str, *, prefix: str = "{hardpoint:limit}:", timeout_seconds: float = 0.1
 ) -> AsyncIterator[ValkeyLimiter]:
-    """A `ValkeyLimiter` on a connection of its own, so that no other part can exhaust its pool; see there."""
-    client = make_client(
-        url, max_connections=2, timeout_seconds=timeout_seconds, connect_timeout_seconds=timeout_seconds
-    )
+    """A `ValkeyLimiter` on a connection of its own, so that no other part can exhaust its pool; see there.
+
+    It begins to connect before the first check needs it. A store that is away is no error here.
+
+    Args:
+        url: As for `hardpoint.valkey.make_client`.
+        prefix: What the keys begin with.
+        timeout_seconds: How long a check may take from its arrival.
+
+    Raises:
+        ValueError: The URL cannot be read.
+    """
+    # The limiter has a time-out of its own for each check; the client's would cost 20 microseconds a write.
+    client = make_client(url, max_connections=2, timeout_seconds=None, connect_timeout_seconds=_PROBE_SECONDS)
     limiter = ValkeyLimiter(client, prefix=prefix, timeout_seconds=timeout_seconds)
     try:
         async with running(limiter.run()):
+            with suppress(StoreUnavailable):
+                await limiter.ping()
             yield limiter
     finally:
         await close_client(client)

@@ -12,7 +12,6 @@ from hardpoint.realtime import realtime_router  # new: realtime
 from hardpoint.service.comments.routes import router as comments_router
 from hardpoint.service.description import DESCRIPTION, EVERYWHERE, SUMMARY, TAGS, TITLE
 from hardpoint.service.jobs.routes import router as jobs_router  # new: jobs
-from hardpoint.service.live.hub import connection_limits  # new: realtime
 from hardpoint.service.live.routes import router as live_router  # new: realtime
 from hardpoint.service.operations import router as operations_router
 from hardpoint.service.posts.publishing import router as publishing_router
@@ -57,11 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(comments_router)
     app.include_router(jobs_router)  # new: jobs
     # new: if realtime
-    app.include_router(
-        realtime_router(
-            asyncapi_path="/asyncapi.json" if settings.shows_docs else None, dependencies=connection_limits(settings)
-        )
-    )
+    app.include_router(realtime_router(asyncapi_path="/asyncapi.json" if settings.shows_docs else None))
     app.include_router(live_router)
     # new: end if
     app.include_router(operations_router)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from hardpoint.broadcast import Broadcast, MemoryBroadcast
 from hardpoint.broadcast.valkey import open_valkey_broadcast
 from hardpoint.metrics import MeteredLimiter, Metrics
-from hardpoint.ratelimit import Limiter, MemoryLimiter, open_resilient_limiter
+from hardpoint.ratelimit import Limiter, MemoryLimiter, open_resilient_limiter, warn_of_several
 from hardpoint.ratelimit.valkey import open_valkey_limiter
 
 from hardpoint.service.settings import Settings
@@ -18,7 +18,8 @@ __all__ = ["open_broadcast", "open_limiter"]
 async def open_limiter(settings: Settings, metrics: Metrics) -> AsyncIterator[Limiter]:
     """Limits that hold across processes, and go on while the store is away."""
     if settings.redis_url is None:
-        yield MeteredLimiter(MemoryLimiter(), metrics)
+        warn_of_several(remedy=f"set {settings.variable('redis_url')}")
+        yield MeteredLimiter(MemoryLimiter(is_per_process=True), metrics)
         return
     async with (
         open_valkey_limiter(settings.redis_url.get_secret_value()) as store,

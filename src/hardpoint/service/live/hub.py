@@ -4,13 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from fastapi import Depends
-from fastapi.params import Depends as DependsMark
 from hardpoint.auth import Auth
 from hardpoint.broadcast import Broadcast
 from hardpoint.db import Database
 from hardpoint.lifespan import Drain, Opened, Resource
-from hardpoint.ratelimit import RateLimit
 from hardpoint.realtime import ChannelStore, Hub, MemoryChannels, open_hub
 from hardpoint.realtime.authentication import SessionAuthenticator
 from hardpoint.realtime.valkey import open_valkey_channels
@@ -19,7 +16,7 @@ from hardpoint.service.live.channels import channels
 from hardpoint.service.settings import Settings
 from hardpoint.service.users.models import User
 
-__all__ = ["connection_limits", "realtime_hub"]
+__all__ = ["realtime_hub"]
 
 # Sockets are closed over this part of the delay, so that the last of them has ended when it has passed.
 _DRAIN_PART: Final = 0.6
@@ -66,10 +63,3 @@ async def _open_channels(settings: Settings, broadcast: Broadcast) -> AsyncItera
         return
     async with open_valkey_channels(settings.redis_url.get_secret_value(), broadcast) as store:
         yield store
-
-
-def connection_limits(settings: Settings) -> list[DependsMark]:
-    """What limits new sockets and streams: each client as many as it may send requests, which a middleware counts."""
-    if settings.rate_limit == "off":
-        return []
-    return [Depends(RateLimit(settings.rate_limit, name="connections"))]
