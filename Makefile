@@ -64,7 +64,7 @@ bench-live: $(INSTALLED)  ## WebSocket fan-out beside other ways
 	$(BIN)/python benchmarks/live.py $(ARGS)
 
 bench-limits: $(INSTALLED)  ## What clients notice while the limits' store is away, and what a million keys take
-	$(BIN)/python benchmarks/limits.py $(ARGS)
+	$(BIN)/python benchmarks/outages.py $(ARGS)
 
 bench-jobs: $(INSTALLED)  ## Durable jobs beside Celery, taskiq and procrastinate
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench

@@ -212,7 +212,7 @@ def main() -> None:
             print(f"{KEYS:,} keys, max_keys={max_keys:,}: {taken / 1e6:.1f} MB, {taken / max_keys:.0f} bytes a bucket")
     results = HERE / "results"
     results.mkdir(exist_ok=True)
-    (results / "limits.json").write_text(json.dumps(report, indent=2) + "\n")
+    (results / "outages.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
