@@ -1,13 +1,14 @@
 """The stores, and a hub over them."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import pytest
 
 from hardpoint.broadcast.valkey import open_valkey_broadcast
 from hardpoint.realtime import ChannelStore, MemoryChannels
 from hardpoint.realtime.valkey import open_valkey_channels
+from realtime.serving import Bench, serving
 from support.servers import ValkeyServer
 
 OpenStore = Callable[[], AbstractAsyncContextManager[ChannelStore]]
@@ -47,3 +48,14 @@ async def valkey_store(valkey: ValkeyServer) -> AsyncIterator[ChannelStore]:
 async def store(open_store: OpenStore) -> AsyncIterator[ChannelStore]:
     async with open_store() as opened:
         yield opened
+
+
+@pytest.fixture
+async def instances(open_store: OpenStore) -> AsyncIterator[list[Bench]]:
+    """Two servers, each with a hub of its own, on one store."""
+    async with AsyncExitStack() as stack:
+        benches = []
+        for _ in range(2):
+            store = await stack.enter_async_context(open_store())
+            benches.append(await stack.enter_async_context(serving(store=store)))
+        yield benches

@@ -1,8 +1,7 @@
 """Who is in a channel: two instances, each with a hub and sockets of its own, on one store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -10,22 +9,10 @@ import pytest
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.realtime import MemoryChannels
 from hardpoint.realtime.presence import Presence
-from realtime.conftest import OpenStore
 from realtime.serving import Bench, serving
 from support.live import live
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def instances(open_store: OpenStore) -> AsyncIterator[list[Bench]]:
-    async with AsyncExitStack() as stack:
-        benches = []
-        for _ in range(2):
-            store = await stack.enter_async_context(open_store())
-            benches.append(await stack.enter_async_context(serving(store=store)))
-            benches[-1].users.rights_of.update(dict.fromkeys("abc", "editor"))
-        yield benches
 
 
 async def until_present(bench: Bench, expected: list[str]) -> None:
@@ -36,6 +23,8 @@ async def until_present(bench: Bench, expected: list[str]) -> None:
 
 async def test_every_instance_knows_who_is_at_any(instances: list[Bench]) -> None:
     here, there = instances
+    for bench in instances:
+        bench.users.rights_of.update(dict.fromkeys("abc", "editor"))
     async with live(here.url, "/ws?token=1/a") as one, live(there.url, "/ws?token=2/b") as two:
         async with live(there.url, "/ws?token=1/c") as again:
             for client in (one, two, again):

@@ -64,9 +64,9 @@ class Raw:
         async with asyncio.timeout(30):
             await self._loop.sock_sendall(self._raw, data)
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = 65_536) -> bytes:
         async with asyncio.timeout(30):
-            return await self._loop.sock_recv(self._raw, 65_536)
+            return await self._loop.sock_recv(self._raw, most)
 
     async def until_cut(self, data: bytes = b"") -> int:
         """Send `data` over and over until the server cuts the connection; how often it was sent whole."""
@@ -200,6 +200,24 @@ async def test_who_does_not_read_even_why_it_is_closed_is_cut_off(bench: Bench) 
             await asyncio.sleep(0)
         await bench.until(lambda: bench.hub.connections == 0)
         await bench.until(lambda: protocol not in protocol.connections)
+
+
+async def test_who_reads_a_byte_at_a_time_is_too_slow() -> None:
+    async with serving(stalled_seconds=0.5, closing_seconds=0.1) as bench, live(bench.url, "/ws?token=2/t") as fast:
+        await fast.subscribe("news")
+        async with raw_socket(bench, receive_buffer=4_096) as client:
+            await client.send(SUBSCRIBE)
+            await bench.until(lambda: bench.hub.subscriptions == 2)
+            number = 0
+            while not bench.hub.closings[4008]:
+                # More than the network holds, and less than may wait.
+                if number < 100:
+                    await bench.hub.publish("news", [number, "x" * 50_000])
+                    assert (await fast.receive())["data"][0] == number
+                    number += 1
+                await client.read(1)
+                await asyncio.sleep(0.01)
+            await bench.until(lambda: bench.hub.connections == 1)
 
 
 async def test_who_reads_but_does_not_answer_a_close_is_cut_off(bench: Bench) -> None:

@@ -26,12 +26,13 @@ class Link:
     Attributes:
         name: What it is called in a test's account.
         port: Where to connect instead of to the target.
+        target: Where it leads to.
     """
 
     def __init__(self, name: str, target: Target, call: Callable[[Awaitable[None]], None]) -> None:
         self.name = name
         self.port = lasting_port()
-        self._target = target
+        self.target = target
         self._call = call
         self._server: asyncio.Server | None = None
         self._passing = asyncio.Event()
@@ -118,9 +119,9 @@ class Link:
             _abort(writer)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if isinstance(self._target, int):
-            return await asyncio.open_connection("127.0.0.1", self._target, limit=_CHUNK_BYTES)
-        return await asyncio.open_unix_connection(str(self._target), limit=_CHUNK_BYTES)
+        if isinstance(self.target, int):
+            return await asyncio.open_connection("127.0.0.1", self.target, limit=_CHUNK_BYTES)
+        return await asyncio.open_unix_connection(str(self.target), limit=_CHUNK_BYTES)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
