@@ -15,6 +15,7 @@ from attacks.conftest import BOTH, SECRET_KEY, rows
 from support.service import PASSWORD, Account, Service, check_envelope
 
 DATABASES = BOTH
+CODE = "VALIDATION_ERROR"
 BURST = 20
 # Many more attempts than the burst, and than what flows back while they are made.
 MANY = 60
@@ -207,6 +208,40 @@ def test_a_huge_password_is_a_422_everywhere_and_the_service_lives(
             body = check_envelope(answer, 422, "VALIDATION_ERROR")
             assert [error["field"] for error in body["field_errors"]] == [name]
             assert "p" * 20 not in answer.text
+
+
+def test_no_password_is_the_users_own_address(service: Service, anyone: httpx2.Client, user: Account) -> None:
+    """However it is set: by a registration, a change, a mail, which does not say whose it is."""
+    address = service.new_address()
+    for own in (address, address.upper(), address * 2):
+        body = check_envelope(anyone.post("/auth/register", json={"email": address, "password": own}), 422, CODE)
+        assert [error["code"] for error in body["field_errors"]] == ["password_too_common"]
+    assert anyone.post("/auth/forgot-password", json={"email": user.email}).status_code == 202
+    token = service.token_in_mail(user.email, 2)
+    answers = [
+        anyone.post("/auth/reset-password", json={"token": token, "password": user.email}),
+        user.client.patch("/users/me", json={"password": user.email, "current_password": PASSWORD}),
+    ]
+    for answer in answers:
+        body = check_envelope(answer, 422, CODE)
+        assert [error["code"] for error in body["field_errors"]] == ["password_too_common"]
+    assert log_in(anyone, user.email).status_code == 200
+
+
+def test_a_new_password_makes_the_mails_of_before_worthless(
+    service: Service, anyone: httpx2.Client, user: Account
+) -> None:
+    """Whoever read one of them, or waits for one, does not get in with it."""
+    tokens = []
+    for number in (2, 3):
+        assert anyone.post("/auth/forgot-password", json={"email": user.email}).status_code == 202
+        tokens.append(service.token_in_mail(user.email, number))
+    new = {"password": "a completely new password", "current_password": PASSWORD}
+    assert user.client.patch("/users/me", json=new).status_code == 200
+    for token in tokens:
+        body = {"token": token, "password": "the thief's own long password"}
+        check_envelope(anyone.post("/auth/reset-password", json=body), 422, CODE)
+    assert log_in(anyone, user.email, new["password"]).status_code == 200
 
 
 def test_a_password_over_the_body_limit_is_a_413(anyone: httpx2.Client) -> None:

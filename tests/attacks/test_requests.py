@@ -532,6 +532,30 @@ def test_the_largest_id_there_can_be_is_nobodys(
         check_envelope(answer, 404, "NOT_FOUND")
 
 
+def test_what_is_anothers_is_as_if_it_were_not_there_on_every_route(
+    admin: Account, user_of_module: Account, other: Account, numbered: list[tuple[str, str, dict[str, Any]]]
+) -> None:
+    """A draft, its comments and its job: what is not there and what is not yours answer alike, and nothing changes."""
+    draft = user_of_module.client.post("/posts", json={"title": "Mine alone", "body": "…"}).json()
+    job = user_of_module.client.post(f"/posts/{draft['id']}/publish").json()["job_id"]
+    draft = user_of_module.client.post("/posts", json={"title": "Mine alone", "body": "…"}).json()
+    asked = 0
+    for method, path, body in numbered:
+        own = {"post_id": draft["id"], "job_id": job, "user_id": user_of_module.id, "key_id": 1}
+        (name,) = re.findall(r"\{(\w+)\}", path)
+        answers = [
+            other.client.request(method, path.replace(f"{{{name}}}", str(number)), json=body or None)
+            for number in (own[name], 2**62)
+        ]
+        # Of users and keys, which only admins have, nobody else learns anything.
+        assert [answer.status_code for answer in answers] in ([404, 404], [403, 403]), (method, path)
+        texts = [{**answer.json(), "request_id": None} for answer in answers]
+        assert texts[0] == texts[1]
+        asked += 1
+    assert asked >= 10
+    assert user_of_module.client.get(f"/posts/{draft['id']}").json() == draft
+
+
 @pytest.fixture(scope="module")
 def two_sessions(service: Service, user_of_module: Account) -> Iterator[str]:
     """A cursor of the user's own list of sessions."""

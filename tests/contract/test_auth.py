@@ -191,6 +191,19 @@ def test_sessions_are_listed_and_ended_one_by_one(service: Service, user: Accoun
     assert user.client.get("/users/me").status_code == 200
 
 
+def test_one_logs_out_everywhere_at_once(service: Service, user: Account, other: Account) -> None:
+    second = service.log_in(user.email)
+    with closing(second.client):
+        assert user.client.delete("/auth/sessions").status_code == 204
+        for client in (user.client, second.client):
+            check_envelope(client.get("/users/me"), 401, "INVALID_TOKEN")
+            check_envelope(client.delete("/auth/sessions"), 401, "INVALID_TOKEN")
+        for token in (user.refresh_token, second.refresh_token):
+            dead = other.client.post("/auth/refresh", json={"refresh_token": token})
+            check_envelope(dead, 401, "INVALID_TOKEN")
+    assert other.client.get("/users/me").status_code == 200
+
+
 def test_nobody_ends_another_users_session(user: Account, other: Account) -> None:
     mine = user.client.get("/auth/sessions").json()["items"][0]["id"]
     check_envelope(other.client.delete(f"/auth/sessions/{mine}"), 404, "NOT_FOUND")
