@@ -210,6 +210,65 @@ def test_a_huge_password_is_a_422_everywhere_and_the_service_lives(
             assert "p" * 20 not in answer.text
 
 
+def count_of(service: Service, condition: str, value: str) -> int:
+    with rows(service) as database:
+        return int(database.one(f"SELECT count(*) FROM users WHERE {condition} = ?", value))  # noqa: S608
+
+
+def test_a_domain_is_one_however_it_is_written(service: Service, anyone: httpx2.Client) -> None:
+    spellings = ["ann@b\u00fccher.example.com", "ann@xn--bcher-kva.example.com", "ANN@B\u00dcCHER.EXAMPLE.COM"]
+    spellings += ["ann@bu\u0308cher.example.com", "ann@b\u00fccher\u3002example\uff0ecom"]
+    for number, spelling in enumerate(spellings):
+        body = {"email": spelling, "password": f"{PASSWORD} {number}"}
+        assert anyone.post("/auth/register", json=body).status_code == 202
+    assert count_of(service, "email_key", "ann@xn--bcher-kva.example.com") == 1
+    for spelling in spellings:
+        assert log_in(anyone, spelling, f"{PASSWORD} 0").status_code == 200
+    # Two domains that look much the same may be two people's.
+    for other in ("ann@bucher.example.com", "ann@b\u0443cher.example.com"):
+        check_envelope(log_in(anyone, other, f"{PASSWORD} 0"), 401, "INVALID_CREDENTIALS")
+
+
+def test_a_lookalike_is_somebody_else_and_gets_nothing_of_the_owners(
+    service: Service, anyone: httpx2.Client, user: Account
+) -> None:
+    local, _, domain = user.email.partition("@")
+    lookalikes = [
+        f"{local.replace('e', chr(0x435))}@{domain}",  # Cyrillic.
+        f"{local.replace('u', chr(0x3C5))}@{domain}",  # Greek.
+        f"{local}@{domain.replace('a', chr(0x430))}",
+        f"{local}@{domain}.example.com",
+    ]
+    for lookalike in lookalikes:
+        assert anyone.post("/auth/forgot-password", json={"email": lookalike}).status_code == 202
+        body = {"email": lookalike, "password": "the thief's own long password"}
+        assert anyone.post("/auth/register", json=body).status_code == 202
+        check_envelope(log_in(anyone, user.email, "the thief's own long password"), 401, "INVALID_CREDENTIALS")
+        assert count_of(service, "email", lookalike) == 1
+    # Nothing was mailed to the owner but their own welcome.
+    assert len(service.mails(user.email)) == 1
+
+
+def test_dotted_and_dotless_letters_are_told_apart(service: Service, anyone: httpx2.Client) -> None:
+    """In Turkish, one is the other's capital."""
+    number = service.new_address().partition("@")[0]
+    for letter in ("i", "I", "\u0131", "\u0130", "i\u0307"):
+        body = {"email": f"{number}{letter}@example.com", "password": PASSWORD}
+        assert anyone.post("/auth/register", json=body).status_code == 202
+    counts = [count_of(service, "email_key", f"{number}{key}@example.com") for key in ("i", "\u0131", "i\u0307")]
+    assert counts == [1, 1, 1]
+
+
+@pytest.mark.parametrize("letter", ["\ufdfa", "\ufb03", "\u0390", "\u1f52"])
+def test_an_address_that_grows_when_it_is_folded_is_no_error_of_ours(anyone: httpx2.Client, letter: str) -> None:
+    for length in (1, 17, 18, 21, 32, 64):
+        address = f"{letter * length}@example.com"
+        answer = anyone.post("/auth/register", json={"email": address, "password": PASSWORD})
+        assert answer.status_code in {202, 422}
+        assert log_in(anyone, address).status_code in {200, 401, 422}
+        assert anyone.post("/auth/forgot-password", json={"email": address}).status_code in {202, 422}
+
+
 def test_no_password_is_the_users_own_address(service: Service, anyone: httpx2.Client, user: Account) -> None:
     """However it is set: by a registration, a change, a mail, which does not say whose it is."""
     address = service.new_address()
