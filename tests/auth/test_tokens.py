@@ -5,6 +5,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardpoint.auth import AccessTokens, Key, KeySet
+from hardpoint.auth import AccessTokens, Key, KeySet, parse_user_id
 from hardpoint.auth.refresh import SessionSecrets, new_session_id, new_session_secret
 from hardpoint.errors import InvalidToken
 
@@ -592,3 +593,21 @@ def test_what_holds_a_session_is_no_access_token() -> None:
     sessions = SessionSecrets(SECRET)
     refuse(sessions.refresh_token(session_id, secret, 0))
     refuse(sessions.cookie(session_id, secret))
+
+
+@given(st.one_of(st.integers(1, MAX_ID), st.uuids()))
+def test_an_id_has_one_spelling(user_id: int | UUID) -> None:
+    """A number without zeros before it, or a UUID in small letters with its dashes, and no other text."""
+    text = str(user_id)
+    assert parse_user_id(text) == user_id
+    others = [f"0{text}", f"+{text}", f" {text}", f"{text} ", f"{text}\n", f"-{text}", f"{text}.0", f"{{{text}}}"]
+    if isinstance(user_id, UUID):
+        others += [user_id.hex, f"urn:uuid:{text}", text.replace("-", "", 1)]
+        others += [text.upper()] if text != text.upper() else []
+    for other in others:
+        assert parse_user_id(other) is None
+
+
+@pytest.mark.parametrize("text", ["", "0", str(MAX_ID + 1), "9" * 100, "\u0661", "\uff11", "1_0", "1e3", "0x1", "None"])
+def test_what_is_no_id_is_none(text: str) -> None:
+    assert parse_user_id(text) is None
