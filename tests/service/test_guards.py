@@ -10,6 +10,9 @@ from hardpoint.service.settings import Settings
 PUBLIC = {
     "GET /.well-known/jwks.json",
     "GET /asyncapi.json",  # new: realtime
+    # Where the links of mails lead; what they do needs their token.
+    "GET /auth/reset-password",
+    "GET /auth/verify-email",
     "GET /docs",
     # new: if realtime
     # Asks the hub's authenticator who it is, as the socket does.
@@ -26,6 +29,7 @@ PUBLIC = {
     "GET /posts/{post_id}",
     "GET /posts/{post_id}/comments",
     "GET /redoc",
+    "MOUNT /account-assets",
     "MOUNT /docs-assets",
     "MOUNT /live-assets",  # new: realtime
     "POST /auth/forgot-password",

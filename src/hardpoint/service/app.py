@@ -18,6 +18,7 @@ from hardpoint.service.posts.publishing import router as publishing_router
 from hardpoint.service.posts.routes import router as posts_router
 from hardpoint.service.settings import Settings
 from hardpoint.service.tracing import TELEMETRY
+from hardpoint.service.users.mail_links import router as mail_links_router
 from hardpoint.service.users.routes import router as users_router
 from hardpoint.service.wiring import make_lifespan, make_stack
 
@@ -49,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app)
     app.include_router(health_router(lifespan))
     app.include_router(auth_router(ws_tickets=False))
+    app.include_router(mail_links_router)
     app.include_router(jwks_router())
     app.include_router(users_router)
     app.include_router(posts_router)
