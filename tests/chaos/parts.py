@@ -19,7 +19,7 @@ from support.service import environment
 STOP_SECONDS = 60
 _RESTART_SECONDS = 0.5
 # What nobody should read in a log, whatever happens to the parts.
-_NEVER = {"unhandled_exception", "realtime_check_failed", "realtime_work_failed", "task_failed"}
+_NEVER = {"service_failed", "unhandled_exception", "realtime_check_failed", "realtime_work_failed", "task_failed"}
 
 
 class Part:
