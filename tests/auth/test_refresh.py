@@ -373,6 +373,10 @@ async def test_a_cookie_that_is_not_used_grows_idle(sessions: Sessions) -> None:
     ("options", "reason"),
     [
         ({"secret": b"x" * 31}, "at least 32 bytes"),
+        (
+            {"secret": b"x" * 31, "tokens": AccessTokens(KeySet(Key.from_secret(SECRET)), issuer="a", audience="a")},
+            "32",
+        ),
         ({"idle_seconds": 0}, "at least one second"),
         ({"lifetime_seconds": 0}, "at least one second"),
         ({"reset_seconds": 0}, "at least one second"),

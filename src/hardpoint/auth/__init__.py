@@ -1,7 +1,9 @@
 """Accounts, sessions, tokens, roles, API keys over an application's own models, as plain dependencies and routers."""
 
+from hardpoint.auth.accounts import Accounts
+from hardpoint.auth.base import Client
 from hardpoint.auth.cache import PrincipalCache, open_principal_cache
-from hardpoint.auth.core import Auth, Client, TokenPair
+from hardpoint.auth.core import Auth
 from hardpoint.auth.dependencies import (
     OPTIONAL_SECURITY,
     Credentials,
@@ -49,6 +51,7 @@ from hardpoint.auth.protocols import (
 from hardpoint.auth.roles import Roles
 from hardpoint.auth.routes import api_keys_router, auth_router, jwks_router, ws_ticket_router
 from hardpoint.auth.schemas import NewApiKey, Password, Register, Registration
+from hardpoint.auth.sessions import Sessions, TokenPair
 from hardpoint.auth.sqlalchemy import AuthModels, SQLAlchemyStore
 from hardpoint.auth.tokens import AccessClaims, AccessTokens, parse_user_id
 from hardpoint.auth.unsaved import UnsavedSession
@@ -57,6 +60,7 @@ __all__ = [
     "OPTIONAL_SECURITY",
     "AccessClaims",
     "AccessTokens",
+    "Accounts",
     "ApiKeyMixin",
     "ApiKeyStore",
     "Auth",
@@ -92,6 +96,7 @@ __all__ = [
     "SQLAlchemyStore",
     "SessionAndUser",
     "SessionStore",
+    "Sessions",
     "TakenToken",
     "TokenPair",
     "TokenStore",

@@ -22,7 +22,8 @@ from starlette.requests import HTTPConnection
 from typing_extensions import TypeVar
 
 from hardpoint import context
-from hardpoint.auth.core import Auth, Client
+from hardpoint.auth.base import Client
+from hardpoint.auth.core import Auth
 from hardpoint.auth.protocols import AuthApiKey, AuthSession, AuthUser
 from hardpoint.auth.tokens import AccessClaims
 from hardpoint.db import Session

@@ -9,7 +9,8 @@ from fastapi.dependencies.utils import get_dependant
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import HTTPConnection, Request
 
-from hardpoint.auth.core import WS_TICKET_SECONDS, Auth, Client
+from hardpoint.auth.base import Client
+from hardpoint.auth.core import WS_TICKET_SECONDS, Auth
 from hardpoint.auth.dependencies import (
     Principal,
     allowed_origins,
