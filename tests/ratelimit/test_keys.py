@@ -69,7 +69,7 @@ def test_a_prefix_that_cannot_be_is_refused(prefixes: dict[str, int]) -> None:
         (None, "address:"),
         (Address("203.0.113.9", 1), "address:203.0.113.9"),
         (["203.0.113.9", 1], "address:203.0.113.9"),
-        (("x" * 100_000, 1), f"address:{'x' * 100_000}"),
+        (("x" * 100_000, 1), f"address:{'x' * 64}"),
     ],
 )
 async def test_a_server_may_tell_the_client_as_it_likes(client: Any, key: str) -> None:

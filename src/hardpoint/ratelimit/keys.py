@@ -1,7 +1,6 @@
 """Who is limited together. `hardpoint.auth.by_principal` tells users and API keys apart."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from inspect import Parameter, iscoroutinefunction, signature
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
@@ -9,6 +8,7 @@ from typing import Any, Final
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from hardpoint.ratelimit.rate import MAX_PLAIN_KEY
 from hardpoint.scope import route_methods, route_template
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "by_network",
     "by_nothing",
     "by_route",
+    "host_of",
     "is_async",
     "needs_connection_only",
     "needs_route",
@@ -31,7 +32,6 @@ Key = Callable[..., object]
 _IPV4_BITS: Final = 32
 _IPV6_BITS: Final = 128
 _IPV6_PREFIX: Final = 64
-_MAX_HOST: Final = 64
 # RFC 6052, section 2.1: what a server of IPv6 alone sees of a client of IPv4 alone.
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
@@ -54,25 +54,25 @@ def address_key(host: str, *, ipv4_prefix: int = _IPV4_BITS, ipv6_prefix: int = 
 
 
 class AddressKey:
-    """A key: each network of clients; made by `by_network`."""
+    """A key: each network of clients; made by `by_network`.
+
+    What holds one may ask it for the key of an address, and remember that: reading an address takes longer than
+    charging it.
+    """
 
     def __init__(self, ipv4_prefix: int, ipv6_prefix: int) -> None:
         self._ipv4_prefix = ipv4_prefix
         self._ipv6_prefix = ipv6_prefix
-        # Reading an address takes longer than charging it.
-        self._text = lru_cache(maxsize=4_096)(self._read)
 
     async def __call__(self, connection: HTTPConnection) -> str:
         return self.of_scope(connection.scope)
 
     def of_scope(self, scope: Scope) -> str:
-        """The same, without a connection and without a coroutine: 2 microseconds less for each request."""
-        client = scope.get("client")
-        host = client[0] if client else ""
-        # A server that trusts everybody's headers gives texts of any length, which nobody should remember.
-        return self._text(host) if len(host) <= _MAX_HOST else self._read(host)
+        """The key of the client in a scope."""
+        return self.of_host(host_of(scope))
 
-    def _read(self, host: str) -> str:
+    def of_host(self, host: str) -> str:
+        """The key of an address."""
         return f"address:{address_key(host, ipv4_prefix=self._ipv4_prefix, ipv6_prefix=self._ipv6_prefix)}"
 
     def __repr__(self) -> str:
@@ -119,6 +119,16 @@ async def by_address_and_route(connection: HTTPConnection) -> str:
 async def by_nothing(connection: HTTPConnection) -> str:  # noqa: ARG001 - a key takes the connection.
     """Everybody together."""
     return "all"
+
+
+def host_of(scope: Scope) -> str:
+    """The client's address in a scope; nothing for a client of a Unix socket.
+
+    A server that trusts everybody's headers gives texts of any length, of which nobody should remember more than this.
+    """
+    client = scope.get("client")
+    host: str = client[0] if client else ""
+    return host if len(host) <= MAX_PLAIN_KEY else host[:MAX_PLAIN_KEY]
 
 
 def needs_connection_only(key: Key) -> bool:

@@ -1,5 +1,6 @@
 """A limit as it is declared: how much, and for whom; a dependency of routes, routers and WebSockets."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from inspect import Parameter, Signature
@@ -13,7 +14,7 @@ from starlette.types import Scope
 from hardpoint.errors import RateLimited
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.headers import limit_headers, tell
-from hardpoint.ratelimit.keys import AddressKey, Key, by_address, is_async, needs_connection_only
+from hardpoint.ratelimit.keys import AddressKey, Key, by_address, host_of, is_async, needs_connection_only
 from hardpoint.ratelimit.memory import MemoryLimiter
 from hardpoint.ratelimit.rate import MAX_PLAIN_KEY, Charge, Decision, Limiter, Rate, is_whole
 
@@ -22,6 +23,7 @@ __all__ = ["RateLimit", "RateLimits", "limiter_of", "refusal"]
 logger = get_logger("hardpoint.ratelimit")
 
 # Not `limiter`, where slowapi keeps its own.
+_REMEMBERED: Final = 4_096
 _LIMITER: Final = "hardpoint_limiter"
 
 
@@ -94,9 +96,11 @@ class RateLimit:
         self.needs_connection_only = needs_connection_only(key)
         """Whether the key can be known without resolving dependencies, as a middleware must."""
         self._key_is_async = is_async(key)
-        self.key_of_scope = key.of_scope if isinstance(key, AddressKey) else None
-        """A quicker way to the key, where there is one."""
-        self._remembered = lru_cache(maxsize=4_096)(self._make_charge)
+        # To make a charge takes as long as to decide on it, and to read an address four times as long.
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._make_charge)
+        self._charge_of_host: Callable[[str], Charge] | None = None
+        if isinstance(key, AddressKey):
+            self._charge_of_host = lru_cache(maxsize=_REMEMBERED)(lambda host: self._make_charge(key.of_host(host)))
         # FastAPI reads what a dependency needs from its signature.
         self.__signature__ = RateLimits(self).__signature__
 
@@ -122,10 +126,15 @@ class RateLimit:
         """
         if not self.needs_connection_only:
             raise TypeError(f"{self!r}: the key is a dependency; outside of one, say whom to charge")
-        if self.key_of_scope is not None:
-            return self.charge(self.key_of_scope(connection.scope))
+        charge = self.charge_of_scope(connection.scope)
+        if charge is not None:
+            return charge
         found: Any = self.key(connection)
         return self.charge(await found if self._key_is_async else found)
+
+    def charge_of_scope(self, scope: Scope) -> Charge | None:
+        """What the client of `scope` is charged, without a connection and a coroutine, if the key is its address."""
+        return None if self._charge_of_host is None else self._charge_of_host(host_of(scope))
 
     def _make_charge(self, key: str) -> Charge:
         return Charge(self.rate, key, self.cost, self.needs_store)
@@ -133,9 +142,8 @@ class RateLimit:
     async def __call__(self, connection: HTTPConnection, response: Response, **keys: str) -> None:
         scope = connection.scope
         # The work of `RateLimits`, for the usual case: one limit.
-        if self.key_of_scope is not None:
-            charge = self.charge(self.key_of_scope(scope))
-        else:
+        charge = self.charge_of_scope(scope)
+        if charge is None:
             charge = self.charge(keys["key_0"]) if keys else await self.charge_of(connection)
         decision = await limiter_of(scope).hit(charge)
         if not decision.allowed:

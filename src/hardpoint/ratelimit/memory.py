@@ -45,10 +45,17 @@ class MemoryLimiter:
         """Charge all of `charges` when all are allowed, and none otherwise."""
         now = int(self._clock() * 1_000_000)
         if len(charges) == 1:
-            charge = charges[0]
-            decision = judge_one(charge, self._debt(charge, now))
+            # The usual case, in one go: as the one below it takes twice as long.
+            (charge,) = charges
+            kept = self._buckets.get(charge.bucket)
+            scaled = now * charge.rate.scale
+            decision = judge_one(charge, 0 if kept is None else max(0, kept[0] - scaled))
             if decision.allowed and charge.cost:
-                self._set(charge, decision.debt, now)
+                self._buckets[charge.bucket] = (scaled + decision.debt, charge.rate)
+                if kept is None:
+                    self._forget(now)
+                else:
+                    self._buckets.move_to_end(charge.bucket)
             return decision
         debts = [self._debt(charge, now) for charge in charges]
         decision = judge(charges, debts)
@@ -65,7 +72,9 @@ class MemoryLimiter:
 
     def _debt(self, charge: Charge, now: int) -> int:
         kept = self._buckets.get(charge.bucket)
-        return 0 if kept is None else max(0, kept[0] - now * charge.rate.scale)
+        if kept is None:
+            return 0
+        return max(0, kept[0] - now * charge.rate.scale)
 
     def _set(self, charge: Charge, debt: int, now: int) -> None:
         buckets, known = self._buckets, len(self._buckets)

@@ -55,20 +55,28 @@ class RateLimitMiddleware(Part):
                 raise ValueError(f"{limit!r}: a middleware needs a key that needs the connection alone")
         super().__init__(app)
         self._limits = tuple(limits or ())
-        self._scope_is_enough = all(limit.key_of_scope is not None for limit in self._limits)
+        self._only = self._limits[0] if len(self._limits) == 1 else None
         self._limiter = limiter
         self._exempt_paths = frozenset(exempt_paths)
 
     async def on_request(self, exchange: Exchange) -> ASGIApp | None:
         """Charge the request."""
         scope = exchange.scope
-        if self._is_exempt(exchange):
+        # The usual request is none of these, and pays for no call.
+        if (
+            scope["path"] in self._exempt_paths
+            or (scope.get("method") == "OPTIONS" and exchange.headers.keys() >= _PREFLIGHT_HEADERS)
+            or (scope.get("root_path") and self._is_exempt_below_root(scope))
+        ):
             return None
         decision: Decision | None = None
         if self._limits:
             limiter = self._limiter if self._limiter is not None else limiter_of(scope)
             try:
-                decision = await limiter.hit(*await self._charges(scope))
+                if self._only is not None and (charge := self._only.charge_of_scope(scope)) is not None:
+                    decision = await limiter.hit(charge)
+                else:
+                    decision = await limiter.hit(*await self._charges(scope))
             except ServiceUnavailable as unavailable:
                 return _answer(scope, unavailable)
             if not decision.allowed:
@@ -83,20 +91,13 @@ class RateLimitMiddleware(Part):
             told.add_headers(message)
 
     async def _charges(self, scope: Scope) -> list[Charge]:
-        if self._scope_is_enough:
-            return [limit.charge(limit.key_of_scope(scope)) for limit in self._limits if limit.key_of_scope]
         connection = Request(scope) if scope["type"] == "http" else HTTPConnection(scope)
         return [await limit.charge_of(connection) for limit in self._limits]
 
-    def _is_exempt(self, exchange: Exchange) -> bool:
-        scope = exchange.scope
-        if scope["type"] == "http" and scope["method"] == "OPTIONS" and exchange.headers.keys() >= _PREFLIGHT_HEADERS:
-            return True
+    def _is_exempt_below_root(self, scope: Scope) -> bool:
         path: str = scope["path"]
-        if path in self._exempt_paths:
-            return True
-        root: str = scope.get("root_path", "")
-        return bool(root) and path.startswith(root) and path.removeprefix(root) in self._exempt_paths
+        root: str = scope["root_path"]
+        return path.startswith(root) and path.removeprefix(root) in self._exempt_paths
 
 
 def _answer(scope: Scope, error: ApiError) -> ASGIApp:

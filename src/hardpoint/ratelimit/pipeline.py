@@ -107,8 +107,11 @@ class ScriptPipeline:
     async def _serve(self) -> None:
         """Answer calls on one connection, for as long as it holds."""
         try:
-            async with dedicated_connection(self._client, self._slot) as connection, running(self._write(connection)):
-                await self._read(connection)
+            async with dedicated_connection(self._client, self._slot) as connection:
+                # Calls have time-outs of their own. With the client's a write is a task, which another could overtake.
+                connection.socket_timeout = None
+                async with running(self._write(connection)):
+                    await self._read(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers must not wait.
             self._fail(error)
 

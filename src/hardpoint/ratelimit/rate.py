@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import blake2b
 from math import gcd, isfinite
 from typing import Final, NamedTuple, Protocol
@@ -30,7 +29,7 @@ MAX_PLAIN_KEY: Final = 64
 _DIGEST_MARK: Final = "#"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rate:
     """So many in each period, as a steady flow with room for a burst.
 
@@ -51,6 +50,16 @@ class Rate:
     step: int = field(init=False, repr=False, compare=False)
     """What one costs, in units of 1/`scale` microseconds: whole numbers, so that nothing is ever rounded."""
     scale: int = field(init=False, repr=False, compare=False)
+    capacity: int = field(init=False, repr=False, compare=False)
+    """What a whole burst costs, in units of 1/`scale` microseconds."""
+    units_per_second: int = field(init=False, repr=False, compare=False)
+    """How much flows off in a second, in units of 1/`scale` microseconds."""
+    policy: str = field(init=False, repr=False, compare=False)
+    """The `RateLimit-Policy` header: the quota, and in how many seconds it comes back whole."""
+    fixed_headers: tuple[tuple[bytes, bytes], ...] = field(init=False, repr=False, compare=False)
+    """What a response says of the rate whatever is left of it."""
+    bucket: str = field(init=False, repr=False, compare=False)
+    """What tells this rate's buckets from those of others; a name has no quotes, so it cannot be misread."""
 
     def __post_init__(self) -> None:
         if not is_whole(self.limit) or not is_whole(self.burst) or not isfinite(self.period_seconds):
@@ -58,17 +67,24 @@ class Rate:
         period = round(self.period_seconds * _MICROSECONDS)
         if self.limit < 1 or period < 1 or self.burst < 0:
             raise ValueError("A rate needs a limit of at least 1, a period of more than 0 and no negative burst")
-        if not self.burst:
-            object.__setattr__(self, "burst", self.limit)
-        common = gcd(period, self.limit)
-        object.__setattr__(self, "step", period // common)
-        object.__setattr__(self, "scale", self.limit // common)
-        if self.capacity + self.step > _MAX_EXACT:
-            raise ValueError(
-                f"{self.limit} in {self.period_seconds:g} s with a burst of {self.burst} cannot be counted"
-            )
         if not self.name or not self.name.isascii() or not self.name.isprintable() or set(self.name) & set('"\\'):
             raise ValueError("A rate's name goes into a header: printable ASCII without quotes and backslashes")
+        common = gcd(period, self.limit)
+        step, scale, burst = period // common, self.limit // common, self.burst or self.limit
+        if step * (burst + 1) > _MAX_EXACT:
+            raise ValueError(f"{self.limit} in {self.period_seconds:g} s with a burst of {burst} cannot be counted")
+        self._set("burst", burst)
+        self._set("step", step)
+        self._set("scale", scale)
+        self._set("capacity", step * burst)
+        self._set("units_per_second", scale * _MICROSECONDS)
+        self._set("policy", f'"{self.name}";q={burst};w={self.whole_seconds(self.capacity)}')
+        quota = (b"x-ratelimit-limit", b"%d" % burst)
+        self._set("fixed_headers", (quota, (b"ratelimit-policy", self.policy.encode())))
+        self._set("bucket", f'"{self.name}":{step}:{scale}:{burst}:')
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     @classmethod
     def parse(cls, text: str, *, burst: int = 0, name: str = "default") -> "Rate":
@@ -82,35 +98,10 @@ class Rate:
             raise ValueError(f"{text!r} is not a rate; write N/second, N/minute, N/hour or N/day")
         return cls(limit=int(match[1]), period_seconds=_PERIODS[match[2]], burst=burst, name=name)
 
-    @cached_property
-    def capacity(self) -> int:
-        """What a whole burst costs, in units of 1/`scale` microseconds."""
-        return self.step * self.burst
-
-    @cached_property
-    def units_per_second(self) -> int:
-        """How much flows off in a second, in units of 1/`scale` microseconds."""
-        return self.scale * _MICROSECONDS
-
     @property
     def window_seconds(self) -> float:
         """The time in which a spent burst comes back whole."""
         return self.seconds(self.capacity)
-
-    @cached_property
-    def policy(self) -> str:
-        """The `RateLimit-Policy` header: the quota, and in how many seconds it comes back whole."""
-        return f'"{self.name}";q={self.burst};w={self.whole_seconds(self.capacity)}'
-
-    @cached_property
-    def fixed_headers(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-        """What a response says of the rate whatever is left of it."""
-        return (b"x-ratelimit-limit", b"%d" % self.burst), (b"ratelimit-policy", self.policy.encode())
-
-    @cached_property
-    def bucket(self) -> str:
-        """What tells this rate's buckets from those of others; a name has no quotes, so it cannot be misread."""
-        return f'"{self.name}":{self.step}:{self.scale}:{self.burst}:'
 
     def seconds(self, units: int) -> float:
         """Units of 1/`scale` microseconds in seconds."""
@@ -220,12 +211,14 @@ def judge(charges: Sequence[Charge], debts: Sequence[int]) -> Decision:
 
 def judge_one(charge: Charge, debt: int) -> Decision:
     """The same for one charge."""
-    rate, after = charge.rate, debt + charge.amount
-    excess = after - rate.capacity
-    if excess > 0 and charge.cost > 0:
-        return Decision(False, charge, max(0, (rate.capacity - debt) // rate.step), debt, excess)
-    after = max(after, 0)
-    return Decision(True, charge, max(0, (rate.capacity - after) // rate.step), after, 0)
+    rate = charge.rate
+    after = debt + charge.amount
+    left = rate.capacity - after
+    if left < 0 < charge.cost:
+        return Decision(False, charge, max(0, (rate.capacity - debt) // rate.step), debt, -left)
+    if after < 0:
+        after, left = 0, rate.capacity
+    return Decision(True, charge, left // rate.step if left > 0 else 0, after, 0)
 
 
 def is_whole(number: object) -> bool:
