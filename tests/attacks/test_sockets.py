@@ -124,22 +124,6 @@ async def test_nothing_but_the_right_token_in_the_right_place(service: Service, 
         assert await client.close_code() == 4001
 
 
-async def test_handshakes_are_limited_as_requests_are(service: Service, user: Account, tmp_path: Path) -> None:
-    # One without cookies, tokens and origin, which holds a place for five seconds.
-    with Service.started(tmp_path, environment="test", rate_limit="20/hour") as limited:
-        async with AsyncExitStack() as stack:
-            for _ in range(20):
-                await stack.enter_async_context(live(limited.url))
-            with pytest.raises(InvalidStatus) as refused:
-                await stack.enter_async_context(live(limited.url))
-        assert refused.value.response.status_code == 429
-        assert int(refused.value.response.headers["retry-after"]) >= 1
-        assert b'"RATE_LIMITED"' in (refused.value.response.body or b"")
-        assert httpx2.get(f"{limited.url}/events?channel=posts").status_code == 429
-        # A socket costs what a request costs, and of the same.
-        assert httpx2.get(f"{limited.url}/posts").status_code == 429
-
-
 # By a user who means harm
 
 
