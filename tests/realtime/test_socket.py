@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -13,7 +14,7 @@ from websockets import InvalidStatus
 
 from hardpoint.errors import NotFound
 from hardpoint.lifespan import Drain
-from hardpoint.realtime import Identity
+from hardpoint.realtime import Identity, hub
 from realtime.serving import ORIGIN, Bench, serving
 from support.asgi import logged
 from support.live import live
@@ -449,6 +450,28 @@ async def test_when_the_service_leaves_every_socket_is_told_and_waited_for() -> 
         assert [await client.close_code() for client in clients] == [1012] * 5
         await drain.finished()
         assert drain.in_flight == 0
+
+
+async def test_the_sockets_of_a_service_that_leaves_are_closed_at_moments_of_their_own() -> None:
+    """So that their clients do not all come back at once."""
+    drain = Drain(delay_seconds=0)
+    async with serving(drain=drain) as bench, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(live(bench.url, f"/ws?token={number}/s")) for number in range(4)]
+        for client in clients:
+            await client.ask(type="ping")
+        moments = [0.15, 0.05, 0.2, 0.1]
+        closed: list[int] = []
+
+        async def watch(number: int) -> None:
+            assert await clients[number].close_code() == 1012
+            closed.append(number)
+
+        with patch.object(hub, "_random") as chance:
+            chance.uniform.side_effect = moments
+            drain.start()
+            assert [call.args for call in chance.uniform.call_args_list] == [(0, 0.2)] * 4
+        await asyncio.gather(*(watch(number) for number in range(4)))
+        assert closed == sorted(range(4), key=moments.__getitem__)
 
 
 async def test_a_client_that_vanishes_is_forgotten(bench: Bench) -> None:
