@@ -35,7 +35,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from run import HERE, ValkeyServer, free_port
+from run import HERE, ValkeyServer
+from serving import free_port
 
 UVICORNS = "websockets-sansio"
 OURS = "hardpoint.realtime.uvicorn:SocketProtocol"

@@ -1,38 +1,50 @@
 """Requests per second of each variant as a share of a bare FastAPI application's, measured side by side in one run.
 
-    make bench                         every group
-    make bench ARGS="--group stack"    one of them
+    make bench                                      every group, and the plots
+    make bench ARGS="--group stack --rounds 7"      one of them
 
-Each variant is a server process of its own on one core; `wrk` loads it from another. The variants take turns, round by
-round, so that what else the machine does meets all of them alike; what is told is the median over the rounds of the
-ratio to the bare application of the same round. Absolute figures are this machine's and say nothing about yours.
+Each variant is a server process of its own on one core; `wrk` loads it from another. What is compared does the same work,
+which is checked first. The variants take turns, round by round, so that what else the machine does meets all of them
+alike; what is told are medians over the rounds of the ratio to the bare application of the same round. Absolute figures
+are this machine's and say nothing about yours.
 """
 
 import argparse
 import json
 import os
-import re
 import shutil
-import socket
+import signal
 import statistics
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from support.servers import ValkeyServer  # noqa: E402 - the tests' servers, found by the line above.
+import equal  # noqa: E402 - beside this file, and the tests' servers, found by the lines above.
+from serving import Load, Server, load, serving  # noqa: E402
 
+from support.servers import ValkeyServer  # noqa: E402
+
+PARTS = ["request_id", "timing", "access_log", "security_headers", "cors", "errors", "rate_limit", "body_limit"]
+OURS = ["", "_buffered", "_compiled", "_compiled_buffered"]
 GROUPS = {
-    "stack": ["bare", "request_id", "access_log", "security_headers", "cors", "errors", "stack"],
+    "grounds": ["http.bare", "http.raw_asgi", "http.starlette", "http.compiled"],
+    "parts": ["http.bare", *(f"http.{part}" for part in PARTS)],
+    "stack": ["http.bare", *(f"http.stack{kind}" for kind in OURS), "peers.textbook", "peers.litestar"],
+    "auth": [
+        "http.bare",
+        *(f"http.auth{kind}" for kind in [*OURS, "_uncached"]),
+        "peers.textbook_auth",
+        "peers.fastapi_users",
+        "peers.litestar_auth",
+        "peers.litestar_auth_user",
+    ],
     "limits": [
-        "bare",
+        "limits.without",
         *(
             f"limits.{library}_{store}"
             for store in ("memory", "valkey")
@@ -42,99 +54,73 @@ GROUPS = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def measure(group: str, *, rounds: int, seconds: int, connections: int) -> dict[str, list[Load]]:
+    """Every variant of a group, taking turns. All are started once; those whose turn it is not are stopped."""
+    found: dict[str, list[Load]] = {variant: [] for variant in GROUPS[group]}
+    path = "/item" if group == "limits" else "/items/7"
+    with ExitStack() as stack:
+        servers: dict[str, tuple[Server, dict[str, str]]] = {}
+        for place, variant in enumerate(GROUPS[group]):
+            server = stack.enter_context(serving(variant))
+            headers = equal.check(server.root, path, group if place else "grounds", server.log)
+            load(server, path, seconds=1, connections=connections, headers=headers)
+            server.stop(signal.SIGSTOP)
+            servers[variant] = server, headers
+        for number in range(rounds):
+            for variant, (server, headers) in servers.items():
+                server.stop(signal.SIGCONT)
+                found[variant].append(load(server, path, seconds=seconds, connections=connections, headers=headers))
+                server.stop(signal.SIGSTOP)
+                # A log that grows without end would fill the disk.
+                os.truncate(server.log, 0)
+            print(f"{group}: round {number + 1} of {rounds}", file=sys.stderr)
+    return found
 
 
-@contextmanager
-def serving(variant: str, core: int) -> Iterator[str]:
-    """The variant's URL, served by one process on one core."""
-    port = free_port()
-    module, _, factory = f"apps.{variant}".rpartition(".")
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "--factory", f"{module}:{factory}"]
-    command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
-    if shutil.which("taskset"):
-        command = ["taskset", "-c", str(core), *command]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}/item"
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.05)
-        else:
-            raise RuntimeError(f"{variant} did not start")
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+def ratios(found: dict[str, list[Load]], of: str) -> dict[str, list[float]]:
+    """Each round's ratio to the first variant of the same round; of processor time its inverse."""
+    bare = next(iter(found.values()))
+    return {
+        variant: [
+            getattr(one, of) / getattr(base, of) if of != "cpu_us" else base.cpu_us / one.cpu_us
+            for one, base in zip(loads, bare, strict=True)
+        ]
+        for variant, loads in found.items()
+    }
 
 
-def load(url: str, *, core: int, seconds: float, connections: int) -> float:
-    """Requests per second; anything but a 200 is a fault of the benchmark."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", url]
-    if shutil.which("taskset"):
-        command = ["taskset", "-c", str(core), *command]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise RuntimeError(f"{url} did not answer every request:\n{output}")
-    match = re.search(r"Requests/sec:\s+([0-9.]+)", output)
-    assert match is not None, output
-    return float(match[1])
-
-
-def measure(variants: list[str], *, rounds: int, seconds: float, connections: int) -> dict[str, list[float]]:
-    cores = sorted(os.sched_getaffinity(0))
-    server_core, load_core = cores[0], cores[-1]
-    rates: dict[str, list[float]] = {variant: [] for variant in variants}
-    for number in range(rounds):
-        for variant in variants:
-            with serving(variant, server_core) as url:
-                load(url, core=load_core, seconds=seconds / 4, connections=connections)
-                rates[variant].append(load(url, core=load_core, seconds=seconds, connections=connections))
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return rates
+def tell(group: str, found: dict[str, list[Load]]) -> None:
+    by_rate, by_cpu = ratios(found, "requests_per_second"), ratios(found, "cpu_us")
+    base = statistics.median(one.cpu_us for one in next(iter(found.values())))
+    print(f"\n| {group} | of bare | of bare, by processor time | added µs | requests/s | p99 ms |\n|---|---|---|---|---|---|")
+    for variant, loads in found.items():
+        added = statistics.median(one.cpu_us for one in loads) - base
+        print(
+            f"| {variant} | {statistics.median(by_rate[variant]):.2f} | {statistics.median(by_cpu[variant]):.2f} "
+            f"| {added:+.0f} | {statistics.median(one.requests_per_second for one in loads):.0f} "
+            f"| {statistics.median(one.p99_ms for one in loads):.1f} |"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--group", choices=GROUPS, action="append", help="which variants; every group by default")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4, help="of one measurement, whole ones")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=3, help="of one measurement")
     parser.add_argument("--connections", type=int, default=32)
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("The benchmarks load the servers with wrk, which is not installed (Debian: apt install wrk)")
-    with ValkeyServer.started() as valkey:
-        os.environ["BENCHMARK_REDIS_URL"] = valkey.url.replace("valkey://", "redis://")
-        report = compare(arguments)
     results = HERE / "results"
     results.mkdir(exist_ok=True)
-    (results / "latest.json").write_text(json.dumps(report, indent=2) + "\n")
-
-
-def compare(arguments: argparse.Namespace) -> dict[str, object]:
-    report: dict[str, object] = {}
-    for group in arguments.group or list(GROUPS):
-        rates = measure(
-            GROUPS[group],
-            rounds=arguments.rounds,
-            seconds=arguments.seconds,
-            connections=arguments.connections,
-        )
-        bare = rates[GROUPS[group][0]]
-        print(f"\n{group}: {arguments.rounds} rounds of {arguments.seconds:g} s, {arguments.connections} connections")
-        print(f"{'variant':24} {'requests/s':>12} {'of bare':>9}")
-        for variant, values in rates.items():
-            ratio = statistics.median(value / base for value, base in zip(values, bare, strict=True))
-            print(f"{variant:24} {statistics.median(values):12.0f} {ratio:9.2f}")
-            report[f"{group}/{variant}"] = {"requests_per_second": values, "ratio": ratio}
-    return report
+    with ValkeyServer.started() as valkey:
+        os.environ["BENCHMARK_REDIS_URL"] = valkey.url.replace("valkey://", "redis://")
+        for group in arguments.group or list(GROUPS):
+            options = {"rounds": arguments.rounds, "seconds": arguments.seconds, "connections": arguments.connections}
+            found = measure(group, **options)
+            tell(group, found)
+            report = {variant: [asdict(one) for one in loads] for variant, loads in found.items()}
+            (results / f"{group}.json").write_text(json.dumps({**options, "variants": report}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
