@@ -1,6 +1,7 @@
 """What a compiled route leaves to FastAPI, and what it promises beside equal answers."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from fastapi import (
     UploadFile,
     routing,
 )
+from fastapi.exceptions import FastAPIError
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from opentelemetry.sdk.trace import TracerProvider
@@ -64,19 +66,52 @@ async def test_a_simple_route_is_answered_directly(answered: list[str]) -> None:
     assert answered == ["direct", "direct"]
 
 
-async def test_generators_are_closed_by_fastapi(answered: list[str]) -> None:
-    closed = []
+async def test_a_route_with_a_limit_of_its_own_is_compiled_inside_of_it(answered: list[str]) -> None:
+    async def endpoint(value: list[int]) -> int:
+        return len(value)
 
-    async def resource() -> AsyncIterator[int]:
-        yield 1
-        closed.append(True)
+    async with client_of(app_with(endpoint, max_body_size=10)) as client:
+        assert (await client.post("/", json=[1, 2])).json() == 2
+        assert (await client.post("/", json=[1] * 100)).status_code == 413
+    assert answered == ["inside", "inside"]
 
-    async def endpoint(value: Annotated[int, Depends(resource)]) -> int:
-        return value
 
-    async with client_of(app_with(endpoint)) as client:
-        assert (await client.get("/")).json() == 1
-    assert (answered, closed) == (["inside"], [True])
+@pytest.mark.parametrize("route_class", [APIRoute, CompiledRoute])
+async def test_dependencies_are_closed_by_their_scope_and_one_that_swallows_an_error_is_told(route_class: Any) -> None:
+    seen: list[str] = []
+
+    async def until_returned() -> AsyncIterator[None]:
+        yield
+        seen.append("function")
+
+    async def until_sent() -> AsyncIterator[None]:
+        yield
+        seen.append("request")
+
+    async def swallowing() -> AsyncIterator[None]:
+        with suppress(KeyError):
+            yield
+
+    class Noted(PlainTextResponse):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append("sent")
+            await super().__call__(scope, receive, send)
+
+    app = FastAPI()
+    app.router.route_class = route_class
+
+    @app.get("/", dependencies=[Depends(until_sent), Depends(until_returned, scope="function")])
+    async def endpoint() -> PlainTextResponse:
+        return Noted("x")
+
+    @app.get("/swallowed", dependencies=[Depends(swallowing)])
+    async def swallowed() -> None:
+        raise KeyError
+
+    await call(app, http_scope("/"))
+    assert seen == ["function", "sent", "request"]
+    with pytest.raises(FastAPIError, match="Response not awaited"):
+        await call(app, http_scope("/swallowed"))
 
 
 async def form(name: Annotated[str, Form()]) -> str:
@@ -288,4 +323,4 @@ async def test_a_strict_one_refuses_bad_json_in_both_ways(answered: list[str]) -
             assert (await client.post(path, content="x", headers={"Content-Type": "text/csv"})).status_code == 415
         app.dependency_overrides[nothing] = lambda: None
         assert (await client.post("/direct", content='{"a": NaN}')).status_code == 422
-    assert set(answered) == {"direct", "inside", "not"}
+    assert set(answered) == {"direct", "not"}

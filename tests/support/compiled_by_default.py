@@ -1,6 +1,5 @@
 """A pytest plugin for FastAPI's own tests: every route is a `CompiledRoute`, unless a test names another class."""
 
-import sys
 from typing import Any
 
 import fastapi.routing
@@ -26,9 +25,19 @@ _counted("__call__", "directly")
 _counted("_answer", "inside")
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: Any) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["answered"] = _count
+
+
+def pytest_testnodedown(node: Any) -> None:
+    for how, number in node.workeroutput["answered"].items():
+        _count[how] += number
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     # What is answered directly passes through both.
     total = _count["inside"]
-    sys.stdout.write(f"\nanswered by compiled routes: {total}, of which directly: {_count['directly']}\n")
+    terminalreporter.write_line(f"answered by compiled routes: {total}, of which directly: {_count['directly']}")
     if not total:
         raise RuntimeError("No request was answered by a compiled route: the comparison is of FastAPI with itself")

@@ -151,11 +151,6 @@ class Step:
     specials: tuple[tuple[str, Callable[[Run], Any]], ...]
 
     @property
-    def has_generators(self) -> bool:
-        """Whether anything in it has to be closed after the request."""
-        return self.kind is Kind.GENERATOR or any(child.has_generators for child in self.children)
-
-    @property
     def has_limits(self) -> bool:
         """Whether anything in it limits how often it runs at once."""
         return self.dependant.concurrency is not None or any(child.has_limits for child in self.children)

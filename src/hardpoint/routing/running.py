@@ -1,6 +1,7 @@
 """One route's handler, equal to the one that FastAPI makes of it."""
 
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from email.message import Message
 from functools import lru_cache
 from pathlib import Path
@@ -95,8 +96,8 @@ class CompiledHandler:
         self._handler = handler
         self._step = step
         self._request_class = request_class
-        # FastAPI's own has the stacks that close generators, and the limit of the body.
-        self.is_direct = not step.has_generators and place.max_body_size is None
+        # FastAPI puts that limit around the handler.
+        self.is_direct = place.max_body_size is None
         self._methods: frozenset[str] = frozenset(place.methods)
         self._overrides = place.dependency_overrides_provider
         self._has_body = place.body_field is not None
@@ -126,9 +127,9 @@ class CompiledHandler:
         return bool(has_overrides) or get_telemetry_data() is not None or _is_replaced()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # FastAPI's `request_response` without the stacks that close generators, of which this route has none.
+        # What FastAPI's `request_response` does, in one function.
         request = self._request_class(scope, receive, send)
-        has_started = False
+        has_started = has_answered = False
 
         async def sender(message: ASGIMessage) -> None:
             nonlocal has_started
@@ -137,13 +138,21 @@ class CompiledHandler:
             await send(message)
 
         try:
-            response = await self._answer(request)
-            await response(scope, receive, sender)
+            async with AsyncExitStack() as request_stack:
+                scope["fastapi_inner_astack"] = request_stack
+                async with AsyncExitStack() as function_stack:
+                    scope["fastapi_function_astack"] = function_stack
+                    response = await self._answer(request)
+                await response(scope, receive, sender)
+                has_answered = True
         except Exception as error:  # noqa: BLE001 - Starlette finds out whose it is.
             await _hand_on(error, request, send, has_started=has_started)
+        else:
+            if not has_answered:
+                await routing.request_response(_fail_and_swallow)(scope, receive, send)
 
     async def handle(self, request: Request) -> Response:
-        """The response to `request`, whose generators FastAPI closes."""
+        """The response to `request`, inside of what FastAPI has around a handler."""
         if self._is_left_to_fastapi():
             return await self._handler(request)
         if type(request) is not self._request_class:
@@ -217,6 +226,12 @@ class CompiledHandler:
             mounted_at = request.scope.get("root_path", "").rstrip("/")
             found["path"] = f"{request.method} {mounted_at}{self._step.dependant.path}"
         return found
+
+
+async def _fail_and_swallow(request: Request) -> NoReturn:
+    # A dependency with `yield` has swallowed an error. FastAPI has words for that, which it says when it happens again.
+    request.scope["fastapi_inner_astack"].push(lambda *_: True)
+    raise RuntimeError
 
 
 async def _hand_on(error: Exception, request: Request, send: Send, *, has_started: bool) -> None:
