@@ -24,7 +24,9 @@ LIMIT_HEADERS = {"x-ratelimit-remaining", "ratelimit-remaining"}
 ORIGIN = "https://app.example.com"
 
 
-def answer(url: str, headers: dict[str, str] | None = None, data: bytes | None = None) -> tuple[int, HTTPMessage, bytes]:
+def answer(
+    url: str, headers: dict[str, str] | None = None, data: bytes | None = None
+) -> tuple[int, HTTPMessage, bytes]:
     request = urllib.request.Request(url, data, headers or {})
     try:
         with urllib.request.urlopen(request, timeout=30) as found:

@@ -3,10 +3,10 @@
     make bench                                      every group, and the plots
     make bench ARGS="--group stack --rounds 7"      one of them
 
-Each variant is a server process of its own on one core; `wrk` loads it from another. What is compared does the same work,
-which is checked first. The variants take turns, round by round, so that what else the machine does meets all of them
-alike; what is told are medians over the rounds of the ratio to the bare application of the same round. Absolute figures
-are this machine's and say nothing about yours.
+Each variant is a server process of its own on one core; `wrk` loads it from another. What is compared does the same
+work, which is checked first. The variants take turns, round by round, so that what else the machine does meets all of
+them alike; what is told are medians over the rounds of the ratio to the bare application of the same round. Absolute
+figures are this machine's and say nothing about yours.
 """
 
 import argparse
@@ -92,7 +92,8 @@ def ratios(found: dict[str, list[Load]], of: str) -> dict[str, list[float]]:
 def tell(group: str, found: dict[str, list[Load]]) -> None:
     by_rate, by_cpu = ratios(found, "requests_per_second"), ratios(found, "cpu_us")
     base = statistics.median(one.cpu_us for one in next(iter(found.values())))
-    print(f"\n| {group} | of bare | of bare, by processor time | added µs | requests/s | p99 ms |\n|---|---|---|---|---|---|")
+    print(f"\n| {group} | of bare | of bare, by processor time | added µs | requests/s | p99 ms |")
+    print("|---|---|---|---|---|---|")
     for variant, loads in found.items():
         added = statistics.median(one.cpu_us for one in loads) - base
         print(

@@ -197,5 +197,3 @@ def auth_compiled() -> FastAPI:
 
 def auth_compiled_buffered() -> FastAPI:
     return with_accounts(is_compiled=True, flush_seconds=0.05)
-
-

@@ -18,7 +18,6 @@ from fastapi_users import BaseUserManager, FastAPIUsers, IntegerIDMixin
 from fastapi_users.authentication import AuthenticationBackend, BearerTransport, JWTStrategy
 from fastapi_users_db_sqlalchemy import SQLAlchemyUserDatabase
 from litestar import Litestar
-from litestar import Request as LitestarRequest
 from litestar import get as litestar_get
 from litestar import post as litestar_post
 from litestar.config.cors import CORSConfig
@@ -34,8 +33,8 @@ from litestar.middleware.rate_limit import RateLimitConfig
 from litestar.params import Body
 from litestar.response import Response as LitestarResponse
 from litestar.security.jwt import JWTAuth, Token
-from pydantic import BaseModel
 from pwdlib import PasswordHash
+from pydantic import BaseModel
 from slowapi import Limiter
 from slowapi.middleware import SlowAPIMiddleware
 from slowapi.util import get_remote_address
@@ -327,7 +326,6 @@ def _litestar_with_accounts(*, reads_user: bool) -> Litestar:
     @litestar_post("/auth/login", status_code=200)
     async def log_in(
         data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
-        request: LitestarRequest[Any, Any, Any],
     ) -> LitestarResponse[dict[str, str]]:
         async with sessions() as session:
             user = (await session.scalars(select(User).where(User.email == data["username"]))).one_or_none()

@@ -611,3 +611,46 @@ def test_an_id_has_one_spelling(user_id: int | UUID) -> None:
 @pytest.mark.parametrize("text", ["", "0", str(MAX_ID + 1), "9" * 100, "\u0661", "\uff11", "1_0", "1e3", "0x1", "None"])
 def test_what_is_no_id_is_none(text: str) -> None:
     assert parse_user_id(text) is None
+
+
+# Tokens that are remembered
+
+
+def test_a_remembered_token_ends_when_it_would_have_ended_anyway() -> None:
+    now = [float(NOW)]
+    tokens = access_tokens(clock=lambda: now[0])
+    token = tokens.issue(user_id=7, session_id="session")
+    first = tokens.verify(token)
+    assert tokens.verify(token) is first
+    now[0] = NOW + 900 + 4.9
+    assert tokens.verify(token) is first
+    for moment in (NOW + 900 + 5, NOW - 5.1):
+        now[0] = moment
+        with pytest.raises(InvalidToken):
+            tokens.verify(token)
+    now[0] = NOW
+    assert tokens.verify(token) == first
+
+
+def test_a_key_that_is_taken_away_ends_what_is_remembered() -> None:
+    old, new = Key.from_secret(SECRET, kid="k1"), Key.from_secret(SECRET[::-1], kid="k2")
+    tokens = access_tokens(old)
+    token = tokens.issue(user_id=7, session_id="session")
+    tokens.verify(token)
+    tokens.keys = KeySet(new, [old])
+    assert tokens.verify(token).user_id == 7
+    tokens.keys = KeySet(new)
+    with pytest.raises(InvalidToken):
+        tokens.verify(token)
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_no_more_are_remembered_than_asked_for_and_nothing_that_does_not_hold(most: int) -> None:
+    tokens = access_tokens(max_remembered=most)
+    issued = [tokens.issue(user_id=number, session_id="session") for number in range(1, 6)]
+    for token in issued:
+        tokens.verify(token)
+        with pytest.raises(InvalidToken):
+            tokens.verify(token[:-4] + "AAAA")
+    assert len(tokens._remembered) == most
+    assert [tokens.verify(token).user_id for token in issued] == [1, 2, 3, 4, 5]

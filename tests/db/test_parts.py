@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
-from sqlalchemy import ForeignKey, String, func, select, text
+from sqlalchemy import ForeignKey, String, event, func, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -20,6 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from hardpoint.db import (
     CursorSigner,
     Database,
+    LazySession,
     Page,
     PageParams,
     Session,
@@ -81,6 +82,26 @@ async def served(app: FastAPI, database: Database) -> AsyncIterator[Any]:
         yield client
 
 
+@asynccontextmanager
+async def counted(database: Database) -> AsyncIterator[list[str]]:
+    """What the engine is asked to do meanwhile."""
+    done: list[str] = []
+
+    def note(what: str) -> Any:
+        return lambda *_: done.append(what)
+
+    listened = [(name, note(name)) for name in ("checkout", "commit", "rollback")]
+    for name, listener in listened:
+        target = database.engine.sync_engine if name != "checkout" else database.engine.sync_engine.pool
+        event.listen(target, name, listener)
+    try:
+        yield done
+    finally:
+        for name, listener in listened:
+            target = database.engine.sync_engine if name != "checkout" else database.engine.sync_engine.pool
+            event.remove(target, name, listener)
+
+
 async def names(database: Database) -> list[str]:
     async with database.session() as session:
         return list((await session.scalars(select(Row.name).order_by(Row.name))).all())
@@ -108,6 +129,56 @@ async def test_a_request_has_one_session_for_its_route_and_all_its_dependencies(
         await client.post("/")
     assert seen[0] is seen[1] is seen[2]
     assert seen[3] is not seen[0]
+
+
+async def test_a_session_that_nobody_uses_is_not_even_made(database: Database) -> None:
+    app = FastAPI()
+    sessions: list[Any] = []
+
+    @app.get("/")
+    async def root(session: Session) -> None:
+        sessions.append(session)
+
+    async with served(app, database) as client, counted(database) as done:
+        assert (await client.get("/")).status_code == 200
+        assert (done, sessions[0].is_used) == ([], False)
+        # It is one like any other all the same.
+        assert isinstance(sessions[0], AsyncSession)
+        assert not sessions[0].in_transaction()
+        assert sessions[0].is_used
+
+
+async def test_a_row_that_is_taken_in_belongs_to_the_session_once_it_is_used_or_the_row_is_changed(
+    database: Database,
+) -> None:
+    async with database.session() as session:
+        session.add(Row(name="a", rank=1))
+    async with database.session() as session:
+        row = (await session.scalars(select(Row))).one()
+        session.expunge(row)
+    async with counted(database) as done:
+        async with database.session() as session:
+            assert isinstance(session, LazySession)
+            assert session.take_in(row) is row
+            assert session.take_in(row) is row
+        assert done == []
+    async with database.session() as session:
+        session.take_in(row)
+        assert await session.get(Row, row.id) is row
+        session.expunge(row)
+    async with database.session() as session:
+        session.take_in(row)
+        row.name = "changed"
+    assert await names(database) == ["changed"]
+    async with database.session() as session:
+        other = (await session.scalars(select(Row))).one()
+        assert session.take_in(row) is other
+
+
+async def test_an_attribute_that_no_session_has_is_an_error(database: Database) -> None:
+    async with database.session() as session:
+        with pytest.raises(AttributeError, match="surely_not"):
+            _ = session.surely_not  # type: ignore[attr-defined]
 
 
 async def test_what_a_request_writes_is_committed_before_it_says_so(database: Database) -> None:

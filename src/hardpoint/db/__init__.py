@@ -6,13 +6,14 @@
 from hardpoint.db.engine import create_engine
 from hardpoint.db.locks import transaction_lock
 from hardpoint.db.pagination import CursorSigner, Page, PageParams, PageRequest, page_params
-from hardpoint.db.session import Database, PoolUsage, Session, get_database, open_database, session
+from hardpoint.db.session import Database, LazySession, PoolUsage, Session, get_database, open_database, session
 from hardpoint.db.types import BigId, UTCDateTime
 
 __all__ = [
     "BigId",
     "CursorSigner",
     "Database",
+    "LazySession",
     "Page",
     "PageParams",
     "PageRequest",

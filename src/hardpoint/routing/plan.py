@@ -32,7 +32,7 @@ from fastapi.dependencies.utils import (
 from fastapi.security import SecurityScopes
 from starlette.concurrency import run_in_threadpool
 
-__all__ = ["Run", "Step", "make_step", "solve"]
+__all__ = ["Kind", "Plan", "Run", "Step", "make_plan", "solve"]
 
 # Defaults of these kinds are the same for everybody; of others each request gets a copy.
 _CONSTANTS: Final = (type(None), bool, int, float, str, bytes)
@@ -142,13 +142,13 @@ class Step:
     # Whether solving it again would find everything that it needs in the cache.
     is_repeatable: bool
     is_function_scoped: bool
-    path: tuple[_Value | _Others, ...]
-    query: tuple[_Value | _Others, ...]
-    headers: tuple[_Value | _Others, ...]
-    cookies: tuple[_Value | _Others, ...]
+    # By the attribute of the request in which they are looked for, in FastAPI's order.
+    parameters: tuple[tuple[str, tuple[_Value | _Others, ...]], ...]
     body: list[ModelField]
     embeds_body: bool
     specials: tuple[tuple[str, Callable[[Run], Any]], ...]
+    # Under which name it gets what, of what is known by then.
+    given: tuple[tuple[str, int], ...]
 
     @property
     def has_limits(self) -> bool:
@@ -175,14 +175,21 @@ def make_step(dependant: Dependant, *, embeds_body: bool, keys: dict[Any, int] |
         is_cached=dependant.use_cache,
         is_repeatable=dependant.use_cache and all(child.is_repeatable for child in children),
         is_function_scoped=_get_computed_scope(dependant=dependant) == "function",
-        path=_readers(dependant.path_params),
-        query=_readers(dependant.query_params),
-        headers=_readers(dependant.header_params),
-        cookies=_readers(dependant.cookie_params),
+        parameters=tuple((place, _readers(fields)) for place, fields in _places(dependant) if fields),
         body=dependant.body_params,
         embeds_body=embeds_body,
         specials=tuple(_specials(dependant)),
+        given=tuple((child.name, child.key) for child in children if child.name is not None),
     )
+
+
+def _places(dependant: Dependant) -> list[tuple[str, list[ModelField]]]:
+    return [
+        ("path_params", dependant.path_params),
+        ("query_params", dependant.query_params),
+        ("headers", dependant.header_params),
+        ("cookies", dependant.cookie_params),
+    ]
 
 
 def _specials(dependant: Dependant) -> list[tuple[str, Callable[[Run], Any]]]:
@@ -203,62 +210,105 @@ def _background_tasks(run: Run) -> BackgroundTasks:
     return run.background_tasks
 
 
-async def solve(step: Step, run: Run) -> tuple[dict[str, Any], list[Any]]:
-    """The arguments of a step, and what is wrong with the request; what depends on something wrong is not called."""
+@dataclass(slots=True)
+class Plan:
+    """All that a route needs.
+
+    Attributes:
+        root: The endpoint.
+        straight: Its dependencies, each once and after what it needs itself; `None` when one of them wants to be called
+            anew each time.
+    """
+
+    root: Step
+    straight: tuple[Step, ...] | None
+
+
+def make_plan(dependant: Dependant, *, embeds_body: bool) -> Plan:
+    """The plan of a route."""
+    root = make_step(dependant, embeds_body=embeds_body)
+    if not all(child.is_repeatable for child in root.children):
+        return Plan(root, None)
+    straight: dict[int, Step] = {}
+
+    def add(step: Step) -> None:
+        for child in step.children:
+            add(child)
+            straight.setdefault(child.key, child)
+
+    add(root)
+    return Plan(root, tuple(straight.values()))
+
+
+async def solve(plan: Plan, run: Run) -> tuple[dict[str, Any], list[Any]]:
+    """The arguments of the endpoint, and what is wrong with the request."""
+    if plan.straight is None:
+        return await _solve(plan.root, run)
+    known = run.known
+    errors: list[Any] = []
+    for step in plan.straight:
+        values = {name: known[key] for name, key in step.given}
+        if step.body:
+            await _gather(step, run, values, errors)
+        else:
+            _gather_most(step, run, values, errors)
+        if errors:
+            # What is wrong is told in the order and as often as FastAPI meets it; what was called is known.
+            return await _solve(plan.root, run)
+        known[step.key] = await step.call(**values) if step.kind is Kind.COROUTINE else await _call(step, run, values)
+    values = {name: known[key] for name, key in plan.root.given}
+    await _gather(plan.root, run, values, errors)
+    return await _solve(plan.root, run) if errors else (values, errors)
+
+
+async def _solve(step: Step, run: Run) -> tuple[dict[str, Any], list[Any]]:
+    # As FastAPI does: what depends on something wrong is not called, all that is wrong is told.
     values: dict[str, Any] = {}
     errors: list[Any] = []
     known = run.known
     for child in step.children:
         key = child.key
-        if child.is_repeatable and key in known:
-            if child.name is not None:
-                values[child.name] = known[key]
-            continue
-        # Most dependencies have none of their own, and need no coroutine to be solved.
-        if child.children or child.body:
-            arguments, wrong = await solve(child, run)
-        else:
-            arguments, wrong = {}, []
-            _gather(child, run, arguments, wrong)
-        if wrong:
-            errors.extend(wrong)
-            continue
+        arguments: dict[str, Any] = {}
+        if not (child.is_repeatable and key in known):
+            arguments, wrong = await _solve(child, run)
+            if wrong:
+                errors.extend(wrong)
+                continue
         if child.is_cached and key in known:
             solved = known[key]
-        elif child.kind is Kind.COROUTINE:
-            solved = await child.call(**arguments)
-        elif child.kind is Kind.FUNCTION:
-            solved = await run_in_threadpool(child.call, **arguments)
         else:
-            stack = "fastapi_function_astack" if child.is_function_scoped else "fastapi_inner_astack"
-            solved = await _solve_generator(
-                dependant=child.dependant,
-                request=run.request,
-                stack=run.request.scope[stack],
-                sub_values=arguments,
-            )
+            solved = await _call(child, run, arguments)
         if child.name is not None:
             values[child.name] = solved
         known.setdefault(key, solved)
-    _gather(step, run, values, errors)
+    await _gather(step, run, values, errors)
+    return values, errors
+
+
+async def _call(step: Step, run: Run, arguments: dict[str, Any]) -> Any:
+    if step.kind is Kind.COROUTINE:
+        return await step.call(**arguments)
+    if step.kind is Kind.FUNCTION:
+        return await run_in_threadpool(step.call, **arguments)
+    scope = run.request.scope
+    stack = scope["fastapi_function_astack" if step.is_function_scoped else "fastapi_inner_astack"]
+    return await _solve_generator(dependant=step.dependant, request=run.request, stack=stack, sub_values=arguments)
+
+
+async def _gather(step: Step, run: Run, values: dict[str, Any], errors: list[Any]) -> None:
+    _gather_most(step, run, values, errors)
     if step.body:
         found, wrong = await request_body_to_args(
             body_fields=step.body, received_body=run.body, embed_body_fields=step.embeds_body
         )
         values.update(found)
         errors.extend(wrong)
-    return values, errors
 
 
-def _gather(step: Step, run: Run, values: dict[str, Any], errors: list[Any]) -> None:
-    request = run.request
-    for reader in step.path:
-        reader.read(request.path_params, values, errors)
-    for reader in step.query:
-        reader.read(request.query_params, values, errors)
-    for reader in step.headers:
-        reader.read(request.headers, values, errors)
-    for reader in step.cookies:
-        reader.read(request.cookies, values, errors)
+def _gather_most(step: Step, run: Run, values: dict[str, Any], errors: list[Any]) -> None:
+    for place, readers in step.parameters:
+        received = getattr(run.request, place)
+        for reader in readers:
+            reader.read(received, values, errors)
     for name, give in step.specials:
         values[name] = give(run)

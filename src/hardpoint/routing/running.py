@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Message as ASGIMessage
 from starlette.types import Receive, Scope, Send
 
-from hardpoint.routing.plan import Kind, Run, Step, make_step, solve
+from hardpoint.routing.plan import Kind, Plan, Run, make_plan, solve
 
 __all__ = ["CompiledHandler", "compile_handler", "place_of", "place_of_request"]
 
@@ -75,10 +75,10 @@ def compile_handler(place: Any, handler: Handler, *, request_class: type[Request
         return None
     if lenient_issubclass(_given(place.response_class), EventSourceResponse):
         return None
-    step = make_step(place.dependant, embeds_body=place._embed_body_fields)
-    if step.kind is Kind.GENERATOR or step.has_limits:
+    plan = make_plan(place.dependant, embeds_body=place._embed_body_fields)
+    if plan.root.kind is Kind.GENERATOR or plan.root.has_limits:
         return None
-    return CompiledHandler(place, handler, step, request_class)
+    return CompiledHandler(place, handler, plan, request_class)
 
 
 def _given(value: Any) -> Any:
@@ -92,9 +92,10 @@ class CompiledHandler:
         is_direct: Whether it can answer as an ASGI application, without FastAPI's own around it.
     """
 
-    def __init__(self, place: Any, handler: Handler, step: Step, request_class: type[Request]) -> None:
+    def __init__(self, place: Any, handler: Handler, plan: Plan, request_class: type[Request]) -> None:
         self._handler = handler
-        self._step = step
+        self._plan = plan
+        self._step = plan.root
         self._request_class = request_class
         # FastAPI puts that limit around the handler.
         self.is_direct = place.max_body_size is None
@@ -168,7 +169,7 @@ class CompiledHandler:
                 # Nothing has run yet, and reading fails for FastAPI as it did here.
                 return await self._handler(Request(request.scope, _raising(error)))
         step = self._step
-        values, errors = await solve(step, run)
+        values, errors = await solve(self._plan, run)
         if errors:
             body = None if run.body is Undefined else run.body
             raise RequestValidationError(errors, body=body, endpoint_ctx=self._where(request))
