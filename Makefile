@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: bench bench-drivers bench-jobs bench-limits bench-live chaos clean docs format lint lint-deploy pins run soak stress-live test test-fastapi new-all
+.PHONY: bench bench-auth bench-drivers bench-jobs bench-limits bench-live bench-parts bench-plots bench-sizes bench-startup chaos clean docs format lint lint-deploy new-all pins run soak stress-live test test-fastapi
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -52,9 +52,28 @@ soak: $(INSTALLED)  ## Ten minutes of load, in which nothing may grow
 new-all: $(INSTALLED)  ## Projects of `hardpoint new`, each with its own tests and checks in a fresh environment
 	$(BIN)/python scripts/new_all $(ARGS)
 
-bench: $(INSTALLED)  ## The benchmarks, as ratios measured side by side
+bench: $(INSTALLED)  ## The benchmarks of HTTP, as ratios measured side by side
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
+	@# It pins older versions than ours, with which it runs all the same.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps 'fastapi-users>=15' 'fastapi-users-db-sqlalchemy>=7'
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-sizes: $(INSTALLED)  ## What a request costs against the size of things
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
+	$(BIN)/python benchmarks/sizes.py $(ARGS)
+
+bench-startup: $(INSTALLED)  ## What imports and starts cost, and what a process weighs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps 'fastapi-users>=15' 'fastapi-users-db-sqlalchemy>=7'
+	$(BIN)/python benchmarks/startup.py
+
+bench-parts: $(INSTALLED)  ## Each part alone, without a server, to find what has become slower
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
+	$(BIN)/python -m pytest benchmarks/parts.py --benchmark-only -p no:cacheprovider -q $(ARGS)
+
+bench-plots: $(INSTALLED)  ## Pictures of the last results, into docs/images
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
+	$(BIN)/python benchmarks/plots.py
 
 bench-auth: $(INSTALLED)  ## What logins cost everybody else, and what their time tells a stranger
 	$(BIN)/python benchmarks/logins.py $(ARGS)

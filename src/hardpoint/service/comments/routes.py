@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from hardpoint.auth import OPTIONAL_SECURITY
 from hardpoint.db import Page, PageParams, Session
 from hardpoint.errors import Forbidden, InvalidToken, NotFound, ValidationFailed, responses
-from hardpoint.routing import StrictJSONRoute
+from hardpoint.routing import StrictCompiledRoute
 
 from hardpoint.service.access import CurrentUser
 from hardpoint.service.comments.models import Comment
@@ -28,7 +28,7 @@ CommentsService = Annotated[Comments, Depends(comments)]
 router = APIRouter(
     prefix="/posts/{post_id}/comments",
     tags=["comments"],
-    route_class=StrictJSONRoute,
+    route_class=StrictCompiledRoute,
     responses=responses(InvalidToken, NotFound, ValidationFailed),
 )
 

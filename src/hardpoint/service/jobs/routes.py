@@ -5,14 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from hardpoint.errors import InvalidToken, NotFound, ValidationFailed, responses
 from hardpoint.jobs.durable import Durable
-from hardpoint.routing import StrictJSONRoute
+from hardpoint.routing import StrictCompiledRoute
 
 from hardpoint.service.access import CurrentUser
 from hardpoint.service.jobs.schemas import JobOut
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=StrictJSONRoute)
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=StrictCompiledRoute)
 
 # A scheduled job's id is made of its name and its time.
 JobId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_:.+-]+$", max_length=300, description="The job's id")]

@@ -5,7 +5,7 @@ from hardpoint.db import Session
 from hardpoint.errors import Forbidden, InvalidToken, NotFound, ValidationFailed, responses
 from hardpoint.jobs import GiveUp
 from hardpoint.jobs.durable import Durable
-from hardpoint.routing import StrictJSONRoute
+from hardpoint.routing import StrictCompiledRoute
 
 from hardpoint.service.jobs.registry import jobs
 from hardpoint.service.jobs.schemas import QueuedJob
@@ -45,7 +45,7 @@ async def publish_post(
 router = APIRouter(
     prefix="/posts",
     tags=["posts"],
-    route_class=StrictJSONRoute,
+    route_class=StrictCompiledRoute,
     responses=responses(InvalidToken, ValidationFailed),
 )
 

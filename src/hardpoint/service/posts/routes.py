@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from hardpoint.auth import OPTIONAL_SECURITY
 from hardpoint.db import Page, PageParams, Session
 from hardpoint.errors import Forbidden, InvalidToken, NotFound, ValidationFailed, responses
-from hardpoint.routing import StrictJSONRoute
+from hardpoint.routing import StrictCompiledRoute
 
 from hardpoint.service.access import CurrentUser, OptionalUser
 from hardpoint.service.posts.dependencies import DeletablePost, EditablePost, PostsService, VisiblePost
@@ -16,7 +16,7 @@ __all__ = ["router"]
 router = APIRouter(
     prefix="/posts",
     tags=["posts"],
-    route_class=StrictJSONRoute,
+    route_class=StrictCompiledRoute,
     responses=responses(InvalidToken, ValidationFailed),
 )
 

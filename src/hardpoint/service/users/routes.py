@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from hardpoint.auth import Auth, Client, Principal, client, current_principal, get_auth
 from hardpoint.db import Page, PageParams, Session
 from hardpoint.errors import Conflict, Forbidden, InvalidToken, NotFound, RateLimited, ValidationFailed, responses
-from hardpoint.routing import StrictJSONRoute
+from hardpoint.routing import StrictCompiledRoute
 
 from hardpoint.service.access import CurrentUser, require_role
 from hardpoint.service.base import Id
@@ -27,7 +27,7 @@ UsersService = Annotated[Users, Depends(users)]
 router = APIRouter(
     prefix="/users",
     tags=["users"],
-    route_class=StrictJSONRoute,
+    route_class=StrictCompiledRoute,
     responses=responses(InvalidToken, Forbidden, ValidationFailed),
 )
 admin = [Depends(require_role("admin"))]

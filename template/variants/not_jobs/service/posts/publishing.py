@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from hardpoint.db import Session
 from hardpoint.errors import Forbidden, InvalidToken, NotFound, ValidationFailed, responses
-from hardpoint.routing import StrictJSONRoute
+from hardpoint.routing import StrictCompiledRoute
 
 from hardpoint.service.live.announcing import Announce  # new: realtime
 from hardpoint.service.mail.notifier import Mails
@@ -16,7 +16,7 @@ __all__ = ["router"]
 router = APIRouter(
     prefix="/posts",
     tags=["posts"],
-    route_class=StrictJSONRoute,
+    route_class=StrictCompiledRoute,
     responses=responses(InvalidToken, ValidationFailed),
 )
 
