@@ -41,10 +41,17 @@ class Rows:
         (value,) = self.execute(statement, values).fetchone()
         return value
 
+    def moment(self, table: str, column: str, key: object) -> datetime:
+        """A moment of a row."""
+        value = self.one(f"SELECT {column} FROM {table} WHERE id = ?", key)  # noqa: S608
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        moment: datetime = value.astimezone(UTC)
+        return moment
+
     def move(self, table: str, column: str, key: object, *, seconds: float) -> None:
         """Let a moment of a row be this much earlier."""
-        value = self.one(f"SELECT {column} FROM {table} WHERE id = ?", key)  # noqa: S608
-        moment = datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value.astimezone(UTC)
+        moment = self.moment(table, column, key)
         earlier = (moment - timedelta(seconds=seconds)).replace(tzinfo=None)
         text = earlier.isoformat(sep=" ", timespec="microseconds")
         zone = "" if self._mark == "?" else "+00"

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -200,7 +201,7 @@ def test_no_login_with_the_old_password_outlives_the_new_one(
 
 
 def test_a_server_killed_between_rotation_and_response_does_not_log_the_user_out(
-    tmp_path_factory: pytest.TempPathFactory,
+    service: Service, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder: Path = tmp_path_factory.mktemp("killed")
     settings = {
@@ -209,6 +210,8 @@ def test_a_server_killed_between_rotation_and_response_does_not_log_the_user_out
         "email_verification": "optional",
         "public_url": "http://service.example.com",
     }
+    if "database_url" in service.settings:
+        settings["database_url"] = service.settings["database_url"]
     with Service.started(folder, **settings) as first, first.client() as client:
         address = first.new_address()
         assert client.post("/auth/register", json={"email": address, "password": PASSWORD}).status_code == 202
@@ -239,4 +242,7 @@ def test_a_server_killed_between_rotation_and_response_does_not_log_the_user_out
 
 def let_the_restart_take_no_time(service: Service, refresh_token: str) -> None:
     """On a busy machine a restart may take longer than the grace, which is not what is asked here."""
-    let_the_grace_pass(service, refresh_token, seconds=-5)
+    session_id = refresh_token.partition(".")[0]
+    with rows(service) as database:
+        passed = (datetime.now(UTC) - database.moment("auth_sessions", "rotated_at", session_id)).total_seconds()
+        database.move("auth_sessions", "rotated_at", session_id, seconds=-passed)

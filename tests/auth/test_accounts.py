@@ -21,6 +21,7 @@ from hardpoint.auth import (
     auth_router,
 )
 from hardpoint.db import CursorSigner, Database, open_database
+from hardpoint.errors import InvalidCredentials
 from hardpoint.lifespan import Lifespan, Resource
 from support.asgi import call, http_scope, logged
 
@@ -103,6 +104,54 @@ async def test_what_differs_for_a_known_address_comes_after_the_answer() -> None
             assert await forget(app, state, mails, "ann@example.com") == 202
         assert records.fields("reset_not_sent") == [{"error": "RuntimeError"}]
         assert len(database.tokens) == 1
+
+
+async def test_a_login_stores_the_hash_that_was_made_anew_and_a_failure_does_not() -> None:
+    database = MemoryDatabase()
+
+    def auth_with(memory_kib: int) -> Auth[Any, Any]:
+        hasher = PasswordHasher(memory_kib=memory_kib, iterations=1)
+        return Auth(store=MemoryStore, secret=SECRET, hasher=hasher, require_verified_email=False)
+
+    old, new = auth_with(64), auth_with(128)
+    async with database.session() as session:
+        await old.create_user(session, email="ann@example.com", password=PASSWORD, role="user")
+    stored = database.users[1].password_hash
+    with pytest.raises(InvalidCredentials):
+        async with database.session() as session:
+            await new.log_in(session, email="ann@example.com", password=NEW, client=CLIENT)
+    assert database.users[1].password_hash == stored
+    async with database.session() as session:
+        await new.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
+    newer = database.users[1].password_hash
+    assert newer is not None
+    assert newer != stored
+    assert "m=128," in newer
+    # With the same parameters it stays as it is.
+    async with database.session() as session:
+        await new.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
+    assert database.users[1].password_hash == newer
+
+
+async def test_an_account_that_is_disabled_while_its_password_is_looked_at_does_not_log_in() -> None:
+    database, hasher = MemoryDatabase(), SlowHasher()
+    auth = Auth(store=MemoryStore, secret=SECRET, hasher=hasher, require_verified_email=False)
+    async with database.session() as session:
+        await auth.create_user(session, email="ann@example.com", password=PASSWORD, role="user")
+    hasher.began.clear()
+    hasher.go_on.clear()
+
+    async def log_in() -> None:
+        with pytest.raises(InvalidCredentials):
+            async with database.session() as session:
+                await auth.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(log_in())
+        await hasher.began.wait()
+        database.users[1].is_active = False
+        hasher.go_on.set()
+    assert database.sessions == {}
 
 
 class SlowHasher(PasswordHasher):

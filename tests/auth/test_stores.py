@@ -340,6 +340,12 @@ async def test_tokens_are_dropped_by_user_and_purpose_and_when_they_expire(store
     await add_session(stores, ann, "young")
     await add_session(stores, ann, "old", created_at=NOW - DAY)
     async with stores() as store:
+        counts = [
+            await store.count_tokens(user.id, purpose="reset_password", now=NOW + HOUR / 2) for user in (ann, ben)
+        ]
+        assert counts == [1, 2]
+        assert await store.count_tokens(ben.id, purpose="reset_password", now=NOW + HOUR) == 1
+        assert await store.count_tokens(ben.id, purpose="verify_email", now=NOW) == 0
         await store.drop_tokens(ann.id, purpose="reset_password")
 
     async def owners() -> list[bool]:

@@ -1,7 +1,7 @@
 """Accounts: made, verified, given another password; and what of theirs ends with that."""
 
 from hardpoint.auth.api_keys import digest
-from hardpoint.auth.base import AuthBase, Client, S, U, unknown_token
+from hardpoint.auth.base import AuthBase, Client, Purpose, S, U, unknown_token
 from hardpoint.auth.email import email_key
 from hardpoint.auth.protocols import AuthStore, UserId
 from hardpoint.errors import FieldError, ValidationFailed
@@ -48,7 +48,8 @@ class Accounts(AuthBase[U, S]):
                 await self._notifier.verify_email(session, user, token)
             return
         known = await store.user_by_email(email)
-        if known is not None and self._notifier is not None:
+        if known is not None and self._notifier is not None and await self._may_mail(store, known, "told_registered"):
+            await self._new_token(store, known, "told_registered")
             await self._notifier.already_registered(session, known)
 
     async def create_user(self, session: S, *, email: str, password: str, role: str, **columns: object) -> U:
@@ -86,9 +87,19 @@ class Accounts(AuthBase[U, S]):
         """Send a reset mail when the address has an active account; say nothing either way."""
         store = self.store(session)
         user = await store.user_by_email(email)
-        if user is not None and user.is_active and self._notifier is not None:
+        if user is None or not user.is_active or self._notifier is None:
+            return
+        if await self._may_mail(store, user, "reset_password"):
             token = await self._new_token(store, user, "reset_password")
             await self._notifier.reset_password(session, user, token)
+
+    async def _may_mail(self, store: AuthStore[U], user: U, purpose: Purpose) -> bool:
+        # One after the other, or many at once would all count none.
+        await store.locked_user(user.id)
+        if await store.count_tokens(user.id, purpose=purpose, now=self.now()) < self._mails_per_hour:
+            return True
+        logger.warning("mail_withheld", user_id=user.id, purpose=purpose)
+        return False
 
     async def reset_password(self, session: S, token: str, password: str) -> None:
         """Set a new password by a reset mail's token; every session of the user ends, the address is proven.

@@ -23,7 +23,7 @@ __all__ = ["AuthBase", "Client", "Purpose", "unknown_token"]
 
 U = TypeVar("U", bound=AuthUser, default=AuthUser)
 S = TypeVar("S", default=AsyncSession)
-Purpose = Literal["verify_email", "reset_password", "ws_ticket"]
+Purpose = Literal["verify_email", "reset_password", "told_registered", "ws_ticket"]
 
 logger = get_logger("hardpoint.auth")
 
@@ -52,6 +52,7 @@ class AuthBase(Generic[U, S]):
     _require_verified_email: bool
     _grace: timedelta
     _one_time_life: dict[Purpose, timedelta]
+    _mails_per_hour: int
     _cache: PrincipalCache | None
     _clock: Clock
 

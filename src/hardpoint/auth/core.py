@@ -52,6 +52,9 @@ class Auth(Accounts[U, S], Sessions[U, S]):
             lost, or whose tabs refresh together, is not a thief. 0 is strict.
         verification_seconds: The life of a verification mail's token.
         reset_seconds: The life of a reset mail's token.
+        mails_per_hour: How many mails of one kind strangers can make somebody get: what is asked for beyond that, for a
+            forgotten password or by registering an address again, is answered as ever and mailed to nobody. Of reset
+            mails it is as many in each `reset_seconds`.
         cache: Keeps who a token is of for a few seconds; without one, every request reads it.
         clock: Seconds since the epoch.
 
@@ -78,6 +81,7 @@ class Auth(Accounts[U, S], Sessions[U, S]):
         grace_seconds: int = 10,
         verification_seconds: int = 86_400,
         reset_seconds: int = 3_600,
+        mails_per_hour: int = 5,
         cache: PrincipalCache | None = None,
         clock: Clock = wall_clock,
     ) -> None:
@@ -87,6 +91,8 @@ class Auth(Accounts[U, S], Sessions[U, S]):
             raise ValueError(f"The secret must be at least {_MIN_SECRET_BYTES} bytes long")
         if min(idle_seconds, lifetime_seconds, verification_seconds, reset_seconds) < 1 or grace_seconds < 0:
             raise ValueError("Lives must be at least one second, and grace_seconds not negative")
+        if mails_per_hour < 1:
+            raise ValueError("mails_per_hour must be at least 1")
         self.models = models
         self.store = _store_maker(models, store)
         self.tokens = tokens or AccessTokens(
@@ -106,8 +112,11 @@ class Auth(Accounts[U, S], Sessions[U, S]):
         self._one_time_life = {
             "verify_email": timedelta(seconds=verification_seconds),
             "reset_password": timedelta(seconds=reset_seconds),
+            # No token at all, but a note that a mail was sent, which ages as they do.
+            "told_registered": timedelta(hours=1),
             "ws_ticket": timedelta(seconds=WS_TICKET_SECONDS),
         }
+        self._mails_per_hour = mails_per_hour
         self._cache = cache
         self._clock = clock
         self.api_keys: ApiKeys[S] = ApiKeys(self.store, self.now)

@@ -326,6 +326,13 @@ class MemoryStore(Generic[U]):
         token: _Token = self.session.remove(self._data.tokens, digest)
         return token.taken
 
+    async def count_tokens(self, user_id: UserId, *, purpose: str, now: datetime) -> int:
+        """How many living tokens the user has for `purpose`."""
+        return sum(
+            token.purpose == purpose and token.taken.user_id == user_id and token.expires_at > now
+            for token in self._data.tokens.values()
+        )
+
     async def drop_tokens(self, user_id: UserId, *, purpose: str) -> None:
         """Forget the user's tokens for `purpose`."""
         for key, token in [*self._data.tokens.items()]:

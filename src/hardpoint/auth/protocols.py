@@ -254,6 +254,9 @@ class TokenStore(Protocol):
     async def take_token(self, digest: bytes, *, purpose: str, now: datetime) -> TakenToken | None:
         """The living token with this digest, removed: no other call finds it, be it simultaneous."""
 
+    async def count_tokens(self, user_id: UserId, *, purpose: str, now: datetime) -> int:
+        """How many living tokens the user has for `purpose`."""
+
     async def drop_tokens(self, user_id: UserId, *, purpose: str) -> None:
         """Forget the user's tokens for `purpose`."""
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import MetaData, and_, delete, event, inspect, or_, select, update
+from sqlalchemy import MetaData, and_, delete, event, func, inspect, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, make_transient_to_detached
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
@@ -288,6 +288,14 @@ class SQLAlchemyStore(Generic[U]):
         )
         row = (await self.session.execute(statement)).one_or_none()
         return None if row is None else TakenToken(row.user_id, row.session_id)
+
+    async def count_tokens(self, user_id: UserId, *, purpose: str, now: datetime) -> int:
+        """How many living tokens the user has for `purpose`."""
+        model = self.models.token
+        statement = select(func.count()).where(
+            model.user_id == user_id, model.purpose == purpose, model.expires_at > now
+        )
+        return int(await self.session.scalar(statement) or 0)
 
     async def drop_tokens(self, user_id: UserId, *, purpose: str) -> None:
         """Forget the user's tokens for `purpose`."""
