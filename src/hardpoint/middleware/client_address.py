@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
 
 from starlette.types import ASGIApp, Scope
 
@@ -12,6 +13,9 @@ __all__ = ["ClientAddressMiddleware"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+# With brackets, a zone and a port; whatever is longer is not worth remembering.
+_LONGEST_ADDRESS: Final = 80
 
 
 class ClientAddressMiddleware(Part):
@@ -91,9 +95,16 @@ def _network(entry: str) -> Network:
         raise ValueError(f"{entry!r} is neither an address nor a network") from error
 
 
-@lru_cache(maxsize=4_096)  # A request's peer is one of few, and parsing it takes longer than the rest.
 def _address(text: str) -> Address | None:
-    """The address in `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; a v4-mapped IPv6 address counts as its IPv4 one."""
+    """The address in `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; a v4-mapped IPv6 address counts as its IPv4 one.
+
+    A zone, which may be any text and says something to that host alone, does not count.
+    """
+    return _read_address(text) if len(text) <= _LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=4_096)  # A request's peer is one of few, and parsing it takes longer than the rest.
+def _read_address(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -102,6 +113,6 @@ def _address(text: str) -> Address | None:
         address = ip_address(text)
     except ValueError:
         return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or IPv6Address(address.packed)
     return address
