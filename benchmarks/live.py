@@ -122,6 +122,10 @@ class Client(asyncio.Protocol):
             self.transport.write(frame(SUBSCRIBE))
         if b"subscribed" in self._buffer:
             self.ready.set_result(None)
+        elif b'"type":"error"' in self._buffer:
+            # The store was too slow for a moment; on a busy machine that happens.
+            self._buffer = b""
+            self.transport.write(frame(SUBSCRIBE))
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ready.done():

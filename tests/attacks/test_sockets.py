@@ -22,6 +22,9 @@ from support.service import PASSWORD, Account, Service
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("sockets")]
 
+# As in production.
+SETTINGS = {"ws_query_access_tokens": "false"}
+
 
 @pytest.fixture
 def user(user_of_module: Account) -> Account:
@@ -48,7 +51,7 @@ def ticket_of(account: Account) -> str:
 
 
 def socket_of(service: Service, account: Account) -> Any:
-    return live(service.url, f"/ws?token={account.access_token}")
+    return live(service.url, additional_headers={"Authorization": f"Bearer {account.access_token}"})
 
 
 async def still_serves(service: Service, account: Account) -> None:
@@ -107,13 +110,14 @@ async def test_a_ticket_is_good_for_half_a_minute_and_as_long_as_its_session(ser
         assert await client.ask(type="ping") == {"type": "pong"}
 
 
-@pytest.mark.parametrize("kind", ["ticket", "refresh", "twice", "both", "bearer", "unsigned"])
+@pytest.mark.parametrize("kind", ["ticket", "access", "refresh", "twice", "both", "bearer", "unsigned"])
 async def test_nothing_but_the_right_token_in_the_right_place(service: Service, user: Account, kind: str) -> None:
     unsigned = user.access_token.rpartition(".")[0] + "."
     query = {
+        "access": f"token={user.access_token}",
         "refresh": f"token={user.refresh_token}",
-        "twice": f"token={user.access_token}&token={user.access_token}",
-        "both": f"token={user.access_token}&token=bad",
+        "twice": f"token={ticket_of(user)}&token={ticket_of(user)}",
+        "both": f"token={ticket_of(user)}&token=bad",
         "unsigned": f"token={unsigned}",
     }.get(kind, "")
     headers = {"Authorization": f"Bearer {ticket_of(user)}"} if kind == "bearer" else {}
@@ -260,7 +264,7 @@ async def test_who_reads_a_byte_at_a_time_delays_nobody(service: Service, user: 
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         raw.connect(("127.0.0.1", httpx2.URL(service.url).port))
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-        target = f"/ws?token={user.access_token}"
+        target = f"/ws?token={ticket_of(user)}"
         lines = [f"GET {target} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade", key]
         raw.sendall("\r\n".join([*lines, "Sec-WebSocket-Version: 13", "", ""]).encode())
         raw.recv(1)

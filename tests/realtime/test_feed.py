@@ -110,8 +110,7 @@ class Bench:
     async def join(self, reader: Reader, since: int | None = None, max_held: int = 100) -> Subscription:
         subscription = Subscription("c", reader, max_held=max_held)
         self.feed.subscriptions[subscription] = None
-        await self.feed.ready()
-        missed = await self.log.read("c", since)
+        missed = await self.feed.missed(since)
         offset = since if since is not None and missed.recovered else missed.end
         await subscription.catch_up(offset, missed.entries, recovered=missed.recovered)
         return subscription
@@ -269,6 +268,7 @@ async def test_whoever_comes_while_another_fails_to_open_tries_too() -> None:
 async def test_too_much_news_while_catching_up_overflows() -> None:
     bench = Bench()
     await bench.join(bench.reader)
+    bench.feed.receive(bench.log.append())
     slow = Reader()
     joining = asyncio.ensure_future(bench.join(slow, START, max_held=2))
     for _ in range(5):
@@ -393,3 +393,36 @@ async def test_more_than_is_kept_before_it_is_open_is_read() -> None:
         await joining
         await bench.settled()
     assert bench.reader.offsets == list(range(START + 1, START + 13))
+
+
+async def test_those_who_come_back_at_once_do_not_all_ask_the_store() -> None:
+    bench = Bench()
+    await bench.join(bench.reader)
+    bench.feed.receive(bench.log.append())
+    await bench.settled()
+    reads = bench.log.reads
+    bench.log.refusals = 1_000
+    since = [None, START + 1]
+    readers = [Reader() for _ in range(20)]
+    await asyncio.gather(*(bench.join(reader, since[number % 2]) for number, reader in enumerate(readers)))
+    assert bench.log.reads == reads
+    assert [reader.told for reader in readers] == [[(START + 1, False)], [(START + 1, True)]] * 10
+    bench.log.refusals = 0
+    bench.feed.receive(bench.log.append())
+    await bench.settled()
+    assert all(reader.offsets == [START + 2] for reader in readers)
+
+
+async def test_who_has_seen_more_than_this_process_asks_the_store() -> None:
+    """Told by another process, which has heard of it first."""
+    bench = Bench()
+    await bench.join(bench.reader)
+    late = bench.log.append()
+    ahead = Reader()
+    await bench.join(ahead, START + 1)
+    assert ahead.told == [(START + 1, True)]
+    bench.feed.receive(late)
+    bench.feed.receive(bench.log.append())
+    await bench.settled()
+    assert ahead.offsets == [START + 2]
+    assert bench.reader.offsets == [START + 1, START + 2]

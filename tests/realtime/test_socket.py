@@ -12,6 +12,7 @@ import pytest
 from starlette.requests import HTTPConnection
 from websockets import InvalidStatus
 
+from hardpoint import context
 from hardpoint.errors import NotFound
 from hardpoint.lifespan import Drain
 from hardpoint.realtime import Identity, hub
@@ -148,6 +149,23 @@ async def test_a_message_names_its_channel_and_place(bench: Bench) -> None:
         offset = await bench.hub.publish("news", [1])
         assert offset == start + 1
         assert await client.receive() == {"type": "message", "channel": "news", "offset": offset, "data": [1]}
+
+
+async def test_what_goes_on_in_the_background_is_no_requests(bench: Bench) -> None:
+    seen: list[str | None] = []
+
+    async def watched(_channel: str, _member: str) -> None:
+        seen.append(context.request_id.get())
+
+    bench.hub.store.leave = watched  # type: ignore[method-assign] # looks
+    bench.users.rights_of["s"] = "editor"
+    async with live(bench.url, "/ws?token=1/s") as client:
+        await client.subscribe("staff")
+        token = context.request_id.set("a-request")
+        (peer,) = bench.hub.peers
+        bench.hub.unsubscribe(peer, "staff")
+        context.request_id.reset(token)
+        await bench.until(lambda: seen == [None])
 
 
 async def test_what_is_published_by_a_route_arrives(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from hardpoint.log import get_logger
 from hardpoint.realtime.frames import Frames
 from hardpoint.realtime.messages import encode_message
 from hardpoint.realtime.origin import tell_of
-from hardpoint.realtime.store import ChannelStore, Entry
+from hardpoint.realtime.store import ChannelStore, Entry, Missed
 from hardpoint.realtime.subscription import PASS_CHARACTERS, Subscription, told
 
 __all__ = ["Feed"]
@@ -96,6 +96,21 @@ class Feed:
                 self._accept_early()
                 if self._missed_meanwhile:
                     self.catch_up()
+
+    async def missed(self, since: int | None) -> Missed:
+        """What a listener that has joined gets, before what is new from now on.
+
+        The store is not asked when it begins at the end, or was there until a moment ago: as most of those do who all
+        come back at once.
+
+        Raises:
+            ServiceUnavailable: The store is away.
+        """
+        await self.ready()
+        assert self._last is not None  # noqa: S101 - narrows the type; the feed is open.
+        if since is None or since == self._last:
+            return Missed(recovered=since is not None, end=self._last, entries=[])
+        return await self._store.read(self.channel, since)
 
     async def close(self) -> None:
         """Listen no more."""

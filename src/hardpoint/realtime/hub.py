@@ -202,8 +202,7 @@ class Hub:
         subscription = self._join(peer, match)
         feed = self._feeds[match.name]
         try:
-            await feed.ready()
-            missed = await self.store.read(match.name, since)
+            missed = await feed.missed(since)
             if match.channel.presence and peer.identity.user_id is not None:
                 await self.presences.tell(match.name, peer.identity.user_id)
         except BaseException:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -42,9 +43,11 @@ async def open_hub(
     process's own.
     """
     async with task_group() as group:
+        # Work in the background is nobody's request, whoever happens to cause it.
+        outside = copy_context()
 
         def spawn(work: Coroutine[Any, Any, None]) -> None:
-            group.create_task(_logged(work))
+            group.create_task(_logged(work), context=outside.copy())
 
         hub = Hub(
             channels,

@@ -148,7 +148,9 @@ function retry() {
 
 function receive(message) {
   const { type, channel, offset, data } = message
-  if (type === 'subscribed') {
+  // Whatever was asked for, it is asked for again.
+  if (type === 'error' && message.code === 'SERVICE_UNAVAILABLE') socket.close()
+  else if (type === 'subscribed') {
     places.set(channel, offset)
     if (!message.recovered) {
       // After subscribing, so that nothing can come between; without it, from the beginning.
