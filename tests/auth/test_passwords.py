@@ -277,3 +277,21 @@ async def test_a_hash_is_made_in_another_thread(monkeypatch: pytest.MonkeyPatch)
     await hasher.verify(GOOD, None)
     assert len(threads) == 3
     assert threading.get_ident() not in threads
+
+
+async def test_new_passwords_are_looked_at_one_after_the_other_and_too_many_are_refused() -> None:
+    """What is estimated is estimated in Python, which would take the interpreter from everybody else."""
+    policy = PasswordPolicy()
+    passwords = [f"correct horse battery staple {number}" for number in range(120)]
+    results = await asyncio.gather(*(policy.check(each) for each in passwords), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, ServiceUnavailable)]
+    assert len(refused) == 120 - 101
+    assert refused[0].headers is not None
+    assert refused[0].headers["Retry-After"] == "2"
+    assert [result for result in results if not isinstance(result, ServiceUnavailable)] == passwords[:101]
+
+
+@pytest.mark.parametrize("tail", ["", " and much more that nobody would ever guess, on and on" * 4])
+async def test_a_long_password_is_judged_by_its_beginning(tail: str) -> None:
+    accepted = "correct horse battery staple, or something else" + tail
+    assert await PasswordPolicy(max_length=1024).check(accepted) == accepted

@@ -22,6 +22,9 @@ MIN_PASSWORD_LENGTH: Final = 15
 MAX_PASSWORD_LENGTH: Final = 256
 # Common passwords, repetitions and keyboard runs of 15 characters are guessed within a million attempts.
 _MIN_GUESSES: Final = 1_000_000
+_MAX_WAITING: Final = 100
+# The estimate is quadratic in the length, and what is unguessable after 40 characters is so altogether.
+_ESTIMATED_LENGTH: Final = 40
 _BUSY_RETRY_SECONDS: Final = 2
 # Salts of 8 bytes and digests of 4 are the least that RFC 9106, section 3.1 allows.
 _ARGON2: Final = re.compile(
@@ -47,6 +50,28 @@ def normalise_password(password: str, *, field: str = "password") -> str:
     return unicodedata.normalize("NFC", password)
 
 
+class _Threads:
+    """Work in threads, a few at a time; the rest waits, and what is too much is refused."""
+
+    def __init__(self, *, max_concurrent: int, max_waiting: int) -> None:
+        self._concurrent = max_concurrent
+        self._most = max_concurrent + max_waiting
+        self._running_and_waiting = 0
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        if self._running_and_waiting >= self._most:
+            raise ServiceUnavailable("Too many passwords at once", retry_after_seconds=_BUSY_RETRY_SECONDS)
+        if self._limiter is None:
+            # Made here because it belongs to the running loop.
+            self._limiter = anyio.CapacityLimiter(self._concurrent)
+        self._running_and_waiting += 1
+        try:
+            return await to_thread.run_sync(work, limiter=self._limiter)
+        finally:
+            self._running_and_waiting -= 1
+
+
 class PasswordPolicy:
     """What a new password must be: long and not guessable; never what kinds of characters it is made of.
 
@@ -68,6 +93,9 @@ class PasswordPolicy:
         self.min_length = min_length
         self.max_length = max_length
         self._context_words = tuple(context_words)
+        # The estimate is Python, up to a tenth of a second of it: more than one at once would take the interpreter
+        # from the event loop.
+        self._threads = _Threads(max_concurrent=1, max_waiting=_MAX_WAITING)
 
     async def check(self, password: str, *, about_user: Iterable[str] = (), field: str = "password") -> str:
         """The password as it is to be hashed.
@@ -79,6 +107,7 @@ class PasswordPolicy:
 
         Raises:
             ValidationFailed: It does not meet the policy; says why.
+            ServiceUnavailable: Too many calls wait already.
         """
         normalised = normalise_password(password, field=field)
         if len(normalised) < self.min_length:
@@ -86,7 +115,7 @@ class PasswordPolicy:
         if len(normalised) > self.max_length:
             raise _refused(field, f"Must have at most {self.max_length} characters", "password_too_long")
         words = [*self._context_words, *about_user]
-        if await to_thread.run_sync(_guesses, normalised, words) < _MIN_GUESSES:
+        if await self._threads.run(lambda: _guesses(normalised, words)) < _MIN_GUESSES:
             raise _refused(field, "Too easy to guess", "password_too_common")
         return normalised
 
@@ -96,8 +125,8 @@ def _guesses(password: str, words: list[str]) -> float:
     from zxcvbn import zxcvbn  # noqa: PLC0415
 
     parts = [part for word in words for part in [word, *word.replace("@", ".").split(".")] if part]
-    # The estimate is quadratic in the length, and what is unguessable after 64 characters is so altogether.
-    return float(zxcvbn(password[:64], user_inputs=parts, max_length=64)["guesses"])
+    short = password[:_ESTIMATED_LENGTH]
+    return float(zxcvbn(short, user_inputs=parts, max_length=_ESTIMATED_LENGTH)["guesses"])
 
 
 def _refused(field: str, message: str, code: str) -> ValidationFailed:
@@ -134,14 +163,12 @@ class PasswordHasher:
         iterations: int = 2,
         parallelism: int = 1,
         max_concurrent: int | None = None,
-        max_waiting: int = 100,
+        max_waiting: int = _MAX_WAITING,
     ) -> None:
         hasher = Argon2Hasher(time_cost=iterations, memory_cost=memory_kib, parallelism=parallelism)
         self._hash = PasswordHash([hasher])
-        self._concurrent = max_concurrent if max_concurrent is not None else os.cpu_count() or 1
-        self._max_waiting = max_waiting
-        self._running_and_waiting = 0
-        self._limiter: anyio.CapacityLimiter | None = None
+        concurrent = max_concurrent if max_concurrent is not None else os.cpu_count() or 1
+        self._threads = _Threads(max_concurrent=concurrent, max_waiting=max_waiting)
         # Verified against when there is no account, so that both answers cost the same work.
         self._dummy = self._hash.hash("a password that nobody has")
 
@@ -151,7 +178,7 @@ class PasswordHasher:
         Raises:
             ServiceUnavailable: Too many calls wait already.
         """
-        return await self._in_thread(lambda: self._hash.hash(normalise_password(password)))
+        return await self._threads.run(lambda: self._hash.hash(normalise_password(password)))
 
     async def verify(self, password: str, stored: str | None) -> tuple[bool, str | None]:
         """Whether `password` is the one behind `stored`, and a new hash to store when its parameters are outdated.
@@ -164,7 +191,7 @@ class PasswordHasher:
             ValidationFailed: The password is no valid Unicode text.
         """
         normalised = normalise_password(password)
-        return await self._in_thread(lambda: self._verify(normalised, stored))
+        return await self._threads.run(lambda: self._verify(normalised, stored))
 
     def _verify(self, password: str, stored: str | None) -> tuple[bool, str | None]:
         try:
@@ -174,15 +201,3 @@ class PasswordHasher:
             pass
         self._hash.verify(password, self._dummy)
         return False, None
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._running_and_waiting >= self._concurrent + self._max_waiting:
-            raise ServiceUnavailable("Too many logins at once", retry_after_seconds=_BUSY_RETRY_SECONDS)
-        if self._limiter is None:
-            # Made here because it belongs to the running loop.
-            self._limiter = anyio.CapacityLimiter(self._concurrent)
-        self._running_and_waiting += 1
-        try:
-            return await to_thread.run_sync(work, limiter=self._limiter)
-        finally:
-            self._running_and_waiting -= 1
