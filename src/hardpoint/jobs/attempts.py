@@ -27,7 +27,7 @@ _TELL_SECONDS: Final = 5.0
 _MAX_TOLD: Final = 2_000
 # While a deploy goes on, old workers see jobs that only the new code knows: they leave those for later, for about an
 # hour in all, before a job counts as one that no code knows any more.
-_UNKNOWN_JOB: Final = RetryPolicy(attempts=12, backoff_seconds=2, max_backoff_seconds=900)
+_UNKNOWN_JOB: Final = RetryPolicy(attempts=13, backoff_seconds=2, max_backoff_seconds=900)
 
 
 @dataclass(frozen=True, slots=True)
