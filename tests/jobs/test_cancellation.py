@@ -1,6 +1,7 @@
 """Jobs that are stopped: by a user in the middle of an attempt, or by the end of their worker."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -83,6 +84,33 @@ async def test_what_does_not_end_in_time_is_stopped_and_the_next_worker_begins_i
     # The attempt did not fail, so it was not the first of two.
     assert attempts == [1, 1]
     assert await bench.done() == [1]
+
+
+async def test_a_job_that_does_not_let_itself_be_stopped_does_not_keep_its_worker_from_ending(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hardpoint.jobs.execution._STOP_SECONDS", 0.1)
+    registry = JobRegistry()
+    began, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @registry.job()
+    async def stubborn() -> None:
+        began.set()
+        while not go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await go_on.wait()
+        ended.set()
+
+    async with bench.jobs(registry) as jobs:
+        with logged() as records:
+            async with bench.worker(jobs, drain_seconds=0):
+                job_id = await jobs.enqueue(stubborn)
+                await began.wait()
+        assert len(records.fields("job_does_not_stop")) == 1
+        # Somebody else may begin it.
+        assert (await jobs.info(job_id)).status == "queued"
+        go_on.set()
+        await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_job_that_is_done_and_not_yet_noted_as_ended_is_not_done_again(bench: Bench) -> None:

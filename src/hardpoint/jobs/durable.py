@@ -167,9 +167,7 @@ class DurableJobs:
         if found.status not in {"failed", "cancelled"}:
             raise Conflict("Only a failed or cancelled job can be tried again", code="JOB_NOT_FAILED")
         job = self.registry.get(found.name)
-        with TranslatedErrors():
-            begun = await self.engine.retry(job_id, DEFAULT_QUEUE if job is None else job.queue)
-        if not begun:
+        if not await self.engine.retry(job_id, DEFAULT_QUEUE if job is None else job.queue):
             raise Conflict("Somebody else has begun it again", code="JOB_NOT_FAILED")
         logger.info("job_retried", job=found.name, job_id=job_id)
 

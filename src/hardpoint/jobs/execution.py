@@ -7,9 +7,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hardpoint.aio import is_wanted
+from hardpoint.aio import is_wanted, task_group
 from hardpoint.clock import utc_datetime
-from hardpoint.db.session import TranslatedErrors
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.jobs.attempts import Attempt, NotOurs, Outcome, Runner
 from hardpoint.jobs.batching import Batched
@@ -23,6 +22,8 @@ T = TypeVar("T")
 logger = get_logger("hardpoint.jobs")
 
 _WATCH_SECONDS: Final = 1.0
+# A job may have something to clear up when it is stopped; one that goes on regardless is left alone.
+_STOP_SECONDS: Final = 5.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -52,7 +53,8 @@ class Executions:
 
         When it returns, the job is ended, or waits for its next attempt, or is not this worker's any more.
         """
-        await self._stop(job_id)
+        # One of it that was cancelled and begun again is over by then.
+        await self._stop([job_id])
         task = asyncio.create_task(self._execute(job_id, name, arguments, context))
         self._running[job_id] = task
         try:
@@ -66,21 +68,18 @@ class Executions:
 
     async def watch(self) -> None:
         """Stop what was cancelled, and tell of it."""
-        while is_wanted():
-            try:
-                with TranslatedErrors():
-                    await self._look_for_cancelled()
-            except ServiceUnavailable:
-                logger.warning("jobs_not_watched", worker=self._executor_id)
-            await asyncio.sleep(_WATCH_SECONDS)
+        async with task_group() as group:
+            group.create_task(self._repeat(self._stop_cancelled))
+            if self._runner.tells:
+                # By itself: who is told may take their time.
+                group.create_task(self._repeat(self._tell_of_cancelled))
 
     async def drain(self, seconds: float) -> None:
         """Wait for what runs, and then stop it and put it back into its queue."""
         if self._running and not self._is_abandoned:
             await asyncio.wait(set(self._running.values()), timeout=seconds)
-        left = list(self._running)
-        for job_id in left:
-            await self._stop(job_id)
+        left = [job_id for job_id, task in self._running.items() if not task.done()]
+        await self._stop(left)
         if left:
             logger.warning("jobs_left_to_others", count=len(left))
             if not self._is_abandoned:
@@ -138,34 +137,41 @@ class Executions:
         await self._table.succeed(job_ids, self._executor_id)
         return [None] * len(job_ids)
 
-    async def _stop(self, job_id: str) -> None:
-        task = self._running.pop(job_id, None)
-        if task is not None:
+    async def _stop(self, job_ids: list[str]) -> None:
+        tasks = [task for job_id in job_ids if (task := self._running.pop(job_id, None)) is not None]
+        for task in tasks:
             task.cancel()
-            # It may have something to clear up.
-            await asyncio.wait({task})
+        if tasks and (await asyncio.wait(tasks, timeout=_STOP_SECONDS))[1]:
+            logger.error("job_does_not_stop", worker=self._executor_id)
 
-    async def _look_for_cancelled(self) -> None:
+    async def _repeat(self, look: Callable[[], Awaitable[None]]) -> None:
+        while is_wanted():
+            try:
+                await look()
+            except ServiceUnavailable:
+                logger.warning("jobs_not_watched", worker=self._executor_id)
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _stop_cancelled(self) -> None:
         if self._running:
             for job_id in await self._table.cancelled_of(list(self._running)):
                 logger.info("job_stopped", job_id=job_id, reason="cancelled")
-                await self._stop(job_id)
-        if self._runner.tells:
-            cancelled = await self._table.cancelled_untold()
-            for job in cancelled:
-                told_to = {"principal": job.principal}
-                attempt = Attempt(job.id, job.name, {}, told_to, job.attempts, job.round)
-                await self._runner.tell(attempt.change("cancelled"))
-            if cancelled:
-                await self._table.note_told([job.id for job in cancelled])
+                await self._stop([job_id])
+
+    async def _tell_of_cancelled(self) -> None:
+        cancelled = await self._table.cancelled_untold()
+        for job in cancelled:
+            attempt = Attempt(job.id, job.name, {}, {"principal": job.principal}, job.attempts, job.round)
+            await self._runner.tell(attempt.change("cancelled"))
+        if cancelled:
+            await self._table.note_told([job.id for job in cancelled])
 
     async def _persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Do it, however long the database is away: nobody else would end what this worker has begun."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                with TranslatedErrors():
-                    return await write()
+                return await write()
             except ServiceUnavailable:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -8,7 +8,8 @@ job is theirs one is told no.
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -33,8 +34,9 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
+from hardpoint.db.session import TranslatedErrors
 from hardpoint.jobs.info import JobStatus
 
 __all__ = ["STATUSES", "CancelledJob", "JobTable", "Noted", "workflow_status"]
@@ -93,7 +95,7 @@ def workflow_status(dialect: str) -> TableClause:
 
 
 class JobTable:
-    """Statements on the table.
+    """Statements on the table; each raises `ServiceUnavailable` when the database cannot be reached.
 
     Args:
         engine: The application's engine.
@@ -115,7 +117,7 @@ class JobTable:
 
     async def noted(self, job_ids: list[str]) -> list[Noted]:
         """What was noted of each of the jobs."""
-        async with self._engine.connect() as connection:
+        async with self._connection() as connection:
             rows = await connection.execute(self._select_noted, {"job_ids": job_ids})
             found = {job_id: attributes or {} for job_id, attributes in rows}
         return [
@@ -194,7 +196,7 @@ class JobTable:
     async def busy_executors(self) -> set[str]:
         """The ids of the workers that have begun a job and not ended it, the dead ones among them."""
         query = select(self._rows.c.executor_id).where(self._rows.c.status == "PENDING").distinct()
-        async with self._engine.connect() as connection:
+        async with self._connection() as connection:
             return {executor_id for executor_id in await connection.scalars(query) if executor_id}
 
     async def give_back(self, executor_id: str) -> None:
@@ -208,7 +210,7 @@ class JobTable:
     async def cancelled_of(self, job_ids: list[str]) -> set[str]:
         """Which of the jobs were cancelled."""
         query = select(self._rows.c.workflow_uuid).where(self._is_one_of(), self._rows.c.status == "CANCELLED")
-        async with self._engine.connect() as connection:
+        async with self._connection() as connection:
             return set(await connection.scalars(query, {"job_ids": job_ids}))
 
     async def cancelled_untold(self) -> list[CancelledJob]:
@@ -220,7 +222,7 @@ class JobTable:
             .where(func.coalesce(rows.attributes["told"].as_string(), "") != "true")
             .limit(100)
         )
-        async with self._engine.connect() as connection:
+        async with self._connection() as connection:
             return [
                 CancelledJob(
                     job_id,
@@ -269,6 +271,12 @@ class JobTable:
         kept = case((func.jsonb_typeof(attributes) == "object", attributes), else_=literal({}, JSONB))
         return kept.op("||")(literal(dict(changes), JSONB))
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        with TranslatedErrors():
+            async with self._engine.connect() as connection:
+                yield connection
+
     async def _execute(self, statement: Update, parameters: Mapping[str, Any] | None = None) -> bool:
-        async with self._engine.connect() as connection:
+        async with self._connection() as connection:
             return bool((await connection.execute(statement, parameters)).rowcount)
