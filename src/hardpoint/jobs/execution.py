@@ -107,6 +107,9 @@ class Executions:
                 )
             except NotOurs:
                 return
+            if not is_wanted():
+                # It was stopped and went on regardless; by now it is somebody else's, or was cancelled.
+                return
         if outcome.error is None:
             await self._runner.tell(attempt.change("succeeded"))
             await self._persist(lambda: self._succeed(job_id))
