@@ -166,6 +166,24 @@ async def test_an_entry_grows_old_and_the_cache_stays_small(tmp_path: Path) -> N
         assert len(cache) == 2
 
 
+async def test_an_entry_is_as_old_as_what_was_read(tmp_path: Path) -> None:
+    """A query that takes long gives what was true when it began."""
+    now = 100.0
+    cache = PrincipalCache(MemoryBroadcast(), ttl_seconds=5, clock=lambda: now)
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}") as database:
+        await database.create_tables(Base.metadata)
+        auth = Auth(models=MODELS, secret=SECRET, require_verified_email=False)
+        _, token = await signed_up(Process(auth, database, cache))
+        async with database.session() as session:
+            store, mark = auth.store(session), cache.mark()
+            found = await auth.authenticate(session, auth.tokens.verify(token))
+            now += 4
+            cache.keep(store, found, mark=mark)
+            assert cache.get(store, found.session.id) is not None
+            now += 1
+            assert cache.get(store, found.session.id) is None
+
+
 async def test_a_process_that_cannot_hear_the_others_reads_everything(tmp_path: Path) -> None:
     server = ValkeyServer()
     try:

@@ -603,7 +603,9 @@ def test_an_id_has_one_spelling(user_id: int | UUID) -> None:
     others = [f"0{text}", f"+{text}", f" {text}", f"{text} ", f"{text}\n", f"-{text}", f"{text}.0", f"{{{text}}}"]
     if isinstance(user_id, UUID):
         others += [user_id.hex, f"urn:uuid:{text}", text.replace("-", "", 1)]
-        others += [text.upper()] if text != text.upper() else []
+        groups = text.split("-")
+        raised = ["-".join([*groups[:place], each.upper(), *groups[place + 1 :]]) for place, each in enumerate(groups)]
+        others += [spelling for spelling in (*raised, text.upper()) if spelling != text]
     for other in others:
         assert parse_user_id(other) is None
 
