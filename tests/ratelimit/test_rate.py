@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardpoint.ratelimit import Bucket, Charge, MemoryLimiter, Rate
@@ -50,6 +50,7 @@ def test_a_rate_that_cannot_be_is_refused(values: dict[str, object]) -> None:
         Rate(**values)  # type: ignore[arg-type]
 
 
+@settings(max_examples=1_000, deadline=None)
 @given(RATES, GAPS)
 async def test_no_schedule_gets_more_than_the_burst_and_the_flow_or_is_refused_less(
     rate: Rate, gaps: list[int]
