@@ -48,7 +48,7 @@ GROUPS = {
         *(
             f"limits.{library}_{store}"
             for store in ("memory", "valkey")
-            for library in ("hardpoint", "limits", "fastapi_limiter", "slowapi")
+            for library in ("hardpoint", "hardpoint_dependency", "limits", "fastapi_limiter", "slowapi")
         ),
     ],
 }

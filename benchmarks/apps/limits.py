@@ -36,6 +36,11 @@ def with_route(app: FastAPI, *dependencies: Any) -> FastAPI:
     return app
 
 
+def without() -> FastAPI:
+    """The same application without a limit."""
+    return with_route(FastAPI(openapi_url=None))
+
+
 def hardpoint(limiter: Callable[[], AbstractAsyncContextManager[Any]], *, as_dependency: bool = False) -> FastAPI:
     limit = RateLimit(f"{RATE}/minute")
     lifespan = Lifespan(Resource("limiter", lambda _: limiter()))
