@@ -150,7 +150,7 @@ async def outcome(app: Any, scope: dict[str, Any], sizes: list[int]) -> Any:
             assert drain.in_flight == 0
             assert context.request_id.get() is None
             context.principal.set(None)
-    events = [(record.getMessage(), getattr(record, "fields", {})) for record in records.records]
+    events = [(getattr(record, "event", None), getattr(record, "fields", {})) for record in records.records]
     return seen, events
 
 
@@ -196,7 +196,7 @@ async def test_a_socket_passes_parts_in_one_run_as_one_by_one(app: Any, texts: l
     for apart in (False, True):
         with logged() as records:
             messages = await call(around(app, apart=apart), dict(scope), *(dict(message) for message in incoming))
-        found.append((messages, [(record.getMessage(), record.fields) for record in records.records]))
+        found.append((messages, [(record.event, record.fields) for record in records.records]))
     assert found[0] == found[1]
     assert found[0][0]
 

@@ -6,6 +6,8 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging.handlers import QueueHandler
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from hardpoint import context
-from hardpoint.log import ConsoleFormatter, EventHandler, JsonFormatter, configure_logging, get_logger
+from hardpoint.log import ConsoleFormatter, EventHandler, EventLogger, JsonFormatter, configure_logging, get_logger
 from support.asgi import Records
 
 CANARY = "canary5f1e0a"
@@ -159,7 +161,7 @@ def test_an_event_needs_no_record_where_nobody_else_would_see_it(monkeypatch: py
         logger.addHandler(seen)
         get_logger(logger.name).info("two", n=2)
         logger.removeHandler(seen)
-        logger.addFilter(lambda record: record.getMessage() != "three")
+        logger.addFilter(lambda record: record.event != "three")
         get_logger(logger.name).info("three")
         logger.filters.clear()
         with monkeypatch.context() as patch:
@@ -167,8 +169,44 @@ def test_an_event_needs_no_record_where_nobody_else_would_see_it(monkeypatch: py
             patch.setattr(logging.Logger, "callHandlers", lambda *arguments: patched(*arguments))  # noqa: PLW0108 - another one.
             get_logger(logger.name).info("four")
     assert events_in(stream) == ["one", "two", "four"]
-    assert [record.getMessage() for record in seen.records] == ["two"]
+    assert [record.getMessage() for record in seen.records] == ["two n=2"]
     assert len(made) == 3
+
+
+@contextmanager
+def foreign(handler: logging.Handler) -> Iterator[logging.Logger]:
+    """A logger as a service with logging of its own has it."""
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.Logger("service", logging.INFO)  # noqa: LOG001 - one that nobody else knows.
+    logger.addHandler(handler)
+    yield logger
+
+
+def test_a_formatter_that_knows_no_fields_writes_them_too() -> None:
+    stream = Stream()
+    with foreign(logging.StreamHandler(stream)) as logger:
+        token = context.request_id.set("abc")
+        EventLogger(logger).info("login_failed", account=7, path="/a\nINFO root: forged", password="canary", why=None)
+        context.request_id.reset(token)
+    assert stream.getvalue() == (
+        'INFO service: login_failed request_id=abc account=7 path="/a\\nINFO root: forged" '
+        "password=[redacted] why=null\n"
+    )
+
+
+def test_a_line_is_ours_behind_a_queue_as_well() -> None:
+    queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    with foreign(QueueHandler(queue)) as logger:
+        EventLogger(logger).info("login_failed", account=7)
+    record = queue.get_nowait()
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["event"], line["account"]) == ("login_failed", 7)
+    assert ConsoleFormatter().format(record).endswith("login_failed  account=7")
+
+
+def test_a_record_of_others_keeps_its_message_whatever_it_carries() -> None:
+    record = logging.makeLogRecord({"msg": "of %s", "args": ("others",), "event": "something", "levelname": "INFO"})
+    assert json.loads(JsonFormatter().format(record))["event"] == "of others"
 
 
 def test_both_ways_give_the_same_line() -> None:

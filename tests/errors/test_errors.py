@@ -6,6 +6,7 @@ from fastapi import FastAPI, HTTPException, WebSocket
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, EmailStr, Field
+from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -21,10 +22,12 @@ from hardpoint.errors import (
     Unauthorized,
     ValidationFailed,
     install_error_handlers,
+    raised_detail,
     responses,
 )
 from hardpoint.errors.rendering import code_for_status, wants_problem
 from hardpoint.errors.validation import field_errors_from
+from hardpoint.middleware import BodyLimitMiddleware, ErrorsMiddleware, RequestIdMiddleware
 
 
 class Inner(BaseModel):
@@ -38,9 +41,17 @@ class Body(BaseModel, extra="forbid"):
     inner: dict[str, Inner] = {}
 
 
-def application() -> FastAPI:
-    app = FastAPI()
-    install_error_handlers(app)
+def application(**options: Any) -> FastAPI:
+    app = FastAPI(
+        middleware=[
+            Middleware(RequestIdMiddleware),
+            Middleware(ErrorsMiddleware),
+            Middleware(BodyLimitMiddleware, max_bytes=1_000),
+        ]
+        if options
+        else []
+    )
+    install_error_handlers(app, **options)
 
     @app.post("/body")
     async def body(body: Body) -> None: ...
@@ -60,6 +71,10 @@ def application() -> FastAPI:
             "empty": HTTPException(304),
             "unknown": HTTPException(499, "Gone away"),
         }[name]
+
+    @app.get("/crash")
+    async def crash() -> None:
+        raise ZeroDivisionError
 
     @app.websocket("/ws")
     async def socket(websocket: WebSocket, number: int) -> None: ...
@@ -190,6 +205,46 @@ def test_a_websocket_that_does_not_validate_is_closed_without_the_inputs(client:
     with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect(f"/ws?number={CANARY}"):
         pass
     assert (closed.value.code, closed.value.reason) == (1008, "Validation error")
+
+
+def as_fastapi_does(error: Any, _: Any) -> dict[str, Any]:
+    return {"detail": raised_detail(error)}
+
+
+def test_a_body_of_ones_own_takes_the_place_of_the_envelope_on_every_layer() -> None:
+    client = TestClient(application(body=as_fastapi_does), raise_server_exceptions=False)
+    assert client.get("/raise/odd").json() == {"detail": {"any": "thing"}}
+    assert client.get("/raise/plain").json() == {"detail": "Short and stout"}
+    assert client.get("/elsewhere").json() == {"detail": "Not Found"}
+    assert client.get("/crash").json() == {"detail": errors.InternalError.default_detail}
+    assert client.post("/body", content=b"x" * 1_001).json() == {"detail": errors.PayloadTooLarge.default_detail}
+    invalid = client.post("/body", json={"email": "a@example.com", "password": "SECRET"})
+    assert invalid.status_code == 422
+    (found,) = invalid.json()["detail"]
+    assert found == {
+        "type": "string_too_short",
+        "loc": ["body", "password"],
+        "msg": "String should have at least 8 characters",
+    }
+    assert "SECRET" not in invalid.text
+    assert client.get("/raise/empty").content == b""
+
+
+def test_a_body_of_ones_own_may_add_to_the_envelope_and_problem_details_stay() -> None:
+    def both(error: Any, envelope: Any) -> dict[str, Any]:
+        return {**envelope, "detail": raised_detail(error)}
+
+    client = TestClient(application(body=both))
+    answer = client.get("/raise/odd")
+    assert answer.json() == {
+        "detail": {"any": "thing"},
+        "code": "CONFLICT",
+        "request_id": answer.headers["X-Request-ID"],
+    }
+    assert client.get("/raise/limited").headers["Retry-After"] == "1"
+    problem = client.get("/raise/odd", headers={"Accept": "application/problem+json"})
+    assert problem.headers["Content-Type"] == "application/problem+json"
+    assert problem.json()["detail"] == "Conflict"
 
 
 def test_every_exception_has_a_status_a_code_and_a_sentence() -> None:

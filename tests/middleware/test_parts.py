@@ -330,6 +330,45 @@ async def test_a_preflight_is_refused_with_the_reason(headers: list[tuple[str, s
     assert reason in messages[1]["body"].decode()
 
 
+@pytest.mark.parametrize("credentials", [True, False])
+async def test_a_star_for_methods_and_headers_allows_what_is_asked_by_name(credentials: bool) -> None:
+    middleware = CORSMiddleware(
+        ok,
+        allow_origins=["https://a.example"],
+        allow_credentials=credentials,
+        allow_methods=["*"],
+        allow_headers=["*"],
+    )
+    asked = [("Access-Control-Request-Method", "PROPFIND"), ("Access-Control-Request-Headers", "x-one, x-two")]
+    scope = http_scope(method="OPTIONS", headers=[("Origin", "https://a.example"), *asked])
+    start = (await call(middleware, scope))[0]
+    answered = dict(start["headers"])
+    # A browser that may send credentials takes a star for a method of that name (Fetch, 4.9).
+    assert start["status"] == 204
+    assert answered[b"access-control-allow-methods"] == b"PROPFIND"
+    assert answered[b"access-control-allow-headers"] == b"x-one, x-two"
+    assert b"Access-Control-Request-Headers" in answered[b"vary"]
+
+    foreign = http_scope(method="OPTIONS", headers=[("Origin", "https://b.example"), *asked])
+    refused = (await call(middleware, foreign))[0]
+    assert refused["status"] == 403
+    assert not any(name.startswith(b"access-control-allow") for name, _ in refused["headers"])
+
+
+async def test_a_preflight_that_asks_for_no_header_is_told_of_none() -> None:
+    middleware = CORSMiddleware(ok, allow_origins=["https://a.example"], allow_headers=["*"])
+    asked = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")]
+    answered = dict((await call(middleware, http_scope(method="OPTIONS", headers=asked)))[0]["headers"])
+    assert b"access-control-allow-headers" not in answered
+    assert b"PUT" in answered[b"access-control-allow-methods"]
+
+
+def test_an_exposed_star_with_credentials_is_refused_at_once() -> None:
+    CORSMiddleware(ok, allow_origins=["https://a.example"], expose_headers=["*"])
+    with pytest.raises(ValueError, match="literally"):
+        CORSMiddleware(ok, allow_origins=["https://a.example"], allow_credentials=True, expose_headers=["*"])
+
+
 # Errors
 
 

@@ -58,7 +58,7 @@ class Records(logging.Handler):
         self.records.append(record)
 
     def fields(self, event: str) -> list[dict[str, Any]]:
-        return [getattr(record, "fields", {}) for record in self.records if record.getMessage() == event]
+        return [getattr(record, "fields", {}) for record in self.records if getattr(record, "event", None) == event]
 
 
 @contextmanager

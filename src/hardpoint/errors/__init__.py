@@ -21,8 +21,8 @@ from hardpoint.errors.exceptions import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from hardpoint.errors.handlers import install_error_handlers
-from hardpoint.errors.rendering import error_response
+from hardpoint.errors.handlers import install_error_handlers, raised_detail
+from hardpoint.errors.rendering import ErrorBody, error_response
 from hardpoint.errors.responses import responses
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ApiError",
     "BadRequest",
     "Conflict",
+    "ErrorBody",
     "ErrorEnvelope",
     "FieldError",
     "Forbidden",
@@ -50,5 +51,6 @@ __all__ = [
     "ValidationFailed",
     "error_response",
     "install_error_handlers",
+    "raised_detail",
     "responses",
 ]

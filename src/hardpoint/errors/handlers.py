@@ -12,10 +12,10 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from hardpoint.errors.exceptions import ApiError, ValidationFailed
-from hardpoint.errors.rendering import error_response
-from hardpoint.errors.validation import field_errors_from
+from hardpoint.errors.rendering import BODY_STATE, ErrorBody, error_response
+from hardpoint.errors.validation import field_errors_from, without_inputs
 
-__all__ = ["install_error_handlers"]
+__all__ = ["install_error_handlers", "raised_detail"]
 
 _POLICY_VIOLATION: Final = 1008
 
@@ -42,7 +42,9 @@ def _methods_of_path(request: Request) -> list[str]:
 
 async def _request_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - see above.
-    return error_response(request.scope, ValidationFailed(*field_errors_from(error.errors())))
+    failed = ValidationFailed(*field_errors_from(error.errors()))
+    failed.__cause__ = error
+    return error_response(request.scope, failed)
 
 
 async def _websocket_validation(websocket: WebSocket, error: Exception) -> None:
@@ -51,14 +53,33 @@ async def _websocket_validation(websocket: WebSocket, error: Exception) -> None:
     await websocket.close(code=_POLICY_VIOLATION, reason="Validation error")
 
 
-def install_error_handlers(app: Starlette) -> None:
+def raised_detail(error: HTTPException) -> Any:
+    """The `detail` that FastAPI itself would have sent, for an `ErrorBody`.
+
+    Whatever was raised, text or not. Of a request that does not validate the list of what is wrong, each with `type`,
+    `loc` and `msg`; FastAPI's `input` is left out, because it repeats what the client sent, passwords included.
+    """
+    if isinstance(error.__cause__, RequestValidationError):
+        return without_inputs(error.__cause__.errors())
+    return error.detail
+
+
+def install_error_handlers(app: Starlette, *, body: ErrorBody | None = None) -> None:
     """Give `app`'s errors the envelope: HTTP exceptions of routing, dependencies and handlers, and validation errors.
 
     Crashes are not handled here. Starlette runs a handler for `Exception` outside of all middleware, so its 500 would
     lack CORS and security headers; `hardpoint.middleware.ErrorsMiddleware` answers them from inside.
 
+    A handler that the application has already for one of these is replaced; one that it adds later replaces ours.
     A mounted sub-application has handlers of its own: install them there as well.
+
+    Args:
+        app: The application.
+        body: What is sent in place of the envelope, for clients that rely on another shape: takes the error and its
+            envelope, and gives anything that JSON can hold. `hardpoint.middleware`'s own answers get it too. A client
+            that asks for problem details gets those.
     """
+    setattr(app.state, BODY_STATE, body)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _request_validation)
     app.add_exception_handler(WebSocketRequestValidationError, _websocket_validation)

@@ -1,6 +1,6 @@
 """From an exception to a response: one envelope, or RFC 9457 problem details for a client that asks for them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,7 +13,13 @@ from starlette.types import Scope
 from hardpoint import context
 from hardpoint.errors.envelope import PROBLEM_MEDIA_TYPE, ErrorEnvelope, FieldError, Problem
 
-__all__ = ["code_for_status", "error_response", "wants_problem"]
+__all__ = ["BODY_STATE", "ErrorBody", "code_for_status", "error_response", "wants_problem"]
+
+ErrorBody = Callable[[HTTPException, Mapping[str, Any]], Any]
+"""Makes what is sent as JSON of an error and its envelope."""
+
+BODY_STATE: Final = "hardpoint_error_body"
+"""Where an application's state holds its `ErrorBody`, so that its middlewares, which know its scope, answer alike."""
 
 _CODES: Final[Mapping[int, str]] = {
     401: "INVALID_TOKEN",
@@ -72,7 +78,8 @@ def error_response(scope: Scope, error: HTTPException, *, extra: Mapping[str, An
 
     A plain Starlette or FastAPI `HTTPException` gets the code of its status; a `detail` that is not text is replaced
     by the status's phrase, because the envelope's `detail` is always a sentence. A status that may not have a body
-    (RFC 9110, section 6.4.1) gets none.
+    (RFC 9110, section 6.4.1) gets none. An application that was given a `body` by `install_error_handlers` gets that in
+    place of the envelope.
 
     Args:
         scope: The ASGI scope of the request, for `Accept`.
@@ -106,7 +113,9 @@ def error_response(scope: Scope, error: HTTPException, *, extra: Mapping[str, An
         body = ErrorEnvelope(detail=detail, code=code, request_id=request_id, field_errors=field_errors)
     facts = body.model_dump(mode="json", exclude=None if field_errors is not None else {"field_errors"})
     # An extra member never hides one that the standard gives a meaning.
-    content = to_json({**(extra or {}), **facts})
+    facts = {**(extra or {}), **facts}
+    own_body: ErrorBody | None = None if as_problem or "app" not in scope else _own_body(scope["app"])
+    content = to_json(facts if own_body is None else own_body(error, facts))
     # Caches must not keep what one client did wrong for another.
     headers.setdefault("Cache-Control", "no-store")
     return Response(
@@ -115,3 +124,8 @@ def error_response(scope: Scope, error: HTTPException, *, extra: Mapping[str, An
         headers=headers,
         media_type=PROBLEM_MEDIA_TYPE if as_problem else "application/json",
     )
+
+
+def _own_body(app: object) -> ErrorBody | None:
+    found: ErrorBody | None = getattr(getattr(app, "state", None), BODY_STATE, None)
+    return found

@@ -3,8 +3,9 @@
     logger = get_logger("hardpoint.auth")
     logger.info("login_failed", account=account_id)
 
-The event reaches whatever handlers the application has already configured for `logging`. `configure_logging` is for a
-service that wants ours: JSON lines for machines, one readable line for a terminal.
+The event reaches whatever handlers the application has already configured for `logging`, with the message
+`login_failed account=7`; a handler or filter that wants to know more finds `record.event` and `record.fields`.
+`configure_logging` is for a service that wants our lines: JSON for machines, one readable line for a terminal.
 """
 
 from hardpoint.log.configuring import LogFormat, configure_logging, instance_name

@@ -6,7 +6,7 @@ import time
 from typing import Any, Final
 
 from hardpoint.log.handler import EventHandler
-from hardpoint.log.lines import Event, JsonFormatter, origin
+from hardpoint.log.lines import Event, EventMessage, JsonFormatter, origin
 
 __all__ = ["EventLogger", "get_logger"]
 
@@ -77,7 +77,8 @@ class EventLogger:
             else:
                 return
         # stacklevel: the caller of info() and its siblings is where the event happened.
-        stdlib.log(level, event, extra={"fields": fields}, exc_info=exc_info, stacklevel=3)
+        message = EventMessage(event, fields)
+        stdlib.log(level, message, extra={"event": event, "fields": fields}, exc_info=exc_info, stacklevel=3)
 
 
 def get_logger(name: str) -> EventLogger:

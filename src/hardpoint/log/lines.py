@@ -13,7 +13,7 @@ from hardpoint import context
 from hardpoint.log.safe import add_clean, format_exception
 from hardpoint.tracing import trace_fields
 
-__all__ = ["ConsoleFormatter", "Event", "JsonFormatter", "origin"]
+__all__ = ["ConsoleFormatter", "Event", "EventMessage", "JsonFormatter", "origin"]
 
 _LEVELS: Final = {getattr(logging, name): name.lower() for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
 _slow_encoder: Final = json.JSONEncoder(default=str)
@@ -51,6 +51,32 @@ def origin() -> dict[str, str]:
     return found
 
 
+class EventMessage:
+    """An event as the message of a `logging.LogRecord`: `request method=GET status=200`.
+
+    That is what every formatter but ours writes, which know nothing of fields.
+
+    Args:
+        name: The event's name.
+        fields: What it carries.
+    """
+
+    __slots__ = ("_fields", "_name")
+
+    def __init__(self, name: str, fields: Mapping[str, Any]) -> None:
+        self._name = name
+        self._fields = fields
+
+    def __str__(self) -> str:
+        return f"{_printable(self._name)} {_shown(self._fields)}".rstrip()
+
+
+def _name_of(record: logging.LogRecord) -> str:
+    # Not by the message alone: a handler in between may have made it a text, as `QueueHandler` does.
+    name: object = getattr(record, "event", None) if hasattr(record, "fields") else None
+    return name if isinstance(name, str) else record.getMessage()
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: `time` (ISO 8601 UTC), `level`, `logger`, `event`, then the fields.
 
@@ -69,7 +95,7 @@ class JsonFormatter(logging.Formatter):
         """The line for `record`, without the line end."""
         error = record.exc_info[1] if record.exc_info else None
         fields = getattr(record, "fields", {})
-        name = record.getMessage()
+        name = _name_of(record)
         return self.line(Event(record.created, record.levelno, record.name, name, fields, error, origin()))
 
     def line(self, event: Event) -> str:
@@ -125,13 +151,16 @@ class ConsoleFormatter(logging.Formatter):
         if self._colour:
             level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
         clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        fields: dict[str, Any] = {**origin()}
-        add_clean(fields, getattr(record, "fields", {}))
-        shown = " ".join(f"{name}={_quoted(value)}" for name, value in fields.items())
-        line = f"{clock} {level} {_printable(record.getMessage())}  {shown}".rstrip()
+        line = f"{clock} {level} {_printable(_name_of(record))}  {_shown(getattr(record, 'fields', {}))}".rstrip()
         if record.exc_info and record.exc_info[1] is not None:
             line += "\n" + _printable(format_exception(record.exc_info[1]), keep="\n")
         return line
+
+
+def _shown(fields: Mapping[str, Any]) -> str:
+    entry: dict[str, Any] = {**origin()}
+    add_clean(entry, fields)
+    return " ".join(f"{name}={_quoted(value)}" for name, value in entry.items())
 
 
 def _printable(text: str, keep: str = "") -> str:

@@ -47,17 +47,20 @@ class CORSMiddleware(Part):
     Origins are compared exactly. `null` is never allowed (a sandboxed frame of any site has it), and neither is `*`
     together with credentials, which the Fetch standard forbids and which mirroring the origin would only disguise.
 
+    `["*"]` for methods or request headers allows an allowed origin whatever it asks for; the preflight's answer then
+    names what was asked, because browsers take `*` literally when credentials may be sent.
+
     Args:
         app: The application inside.
         allow_origins: Origins as browsers send them, `https://app.example.com`; or `["*"]` without credentials.
         allow_credentials: Whether cookies and HTTP authentication may be sent along.
-        allow_methods: Methods beyond those that need no permission.
-        allow_headers: Request headers that pages may set.
-        expose_headers: Response headers that pages may read.
+        allow_methods: Methods that pages may use; or `["*"]`.
+        allow_headers: Request headers that pages may set; or `["*"]`.
+        expose_headers: Response headers that pages may read; or, without credentials, `["*"]`.
         max_age_seconds: How long a browser may remember a preflight's answer; 0 to 86400.
 
     Raises:
-        ValueError: An origin that no browser would send, `null`, or `*` with credentials.
+        ValueError: An origin that no browser would send, `null`, or origins or exposed headers `*` with credentials.
     """
 
     def __init__(
@@ -74,20 +77,23 @@ class CORSMiddleware(Part):
         _check_origins(allow_origins, allow_credentials=allow_credentials)
         if not 0 <= max_age_seconds <= _MAX_AGE_SECONDS:
             raise ValueError("max_age_seconds must be between 0 and 86400")
+        if allow_credentials and "*" in expose_headers:
+            raise ValueError("CORS: with credentials browsers take an exposed '*' literally; name the headers")
         super().__init__(app)
         self._any_origin = "*" in allow_origins
         self._origins = frozenset(origin.lower() for origin in allow_origins)
+        self._any_method = "*" in allow_methods
+        self._any_header = "*" in allow_headers
         self._methods = frozenset(allow_methods)
         self._headers = frozenset(name.lower() for name in allow_headers)
         credentials: list[tuple[str, str]] = []
         if allow_credentials:
             credentials.append(("Access-Control-Allow-Credentials", "true"))
-        self._preflight = [
-            *credentials,
-            ("Access-Control-Allow-Methods", ", ".join(allow_methods)),
-            ("Access-Control-Allow-Headers", ", ".join(allow_headers)),
-            ("Access-Control-Max-Age", str(max_age_seconds)),
-        ]
+        self._preflight = [*credentials, ("Access-Control-Max-Age", str(max_age_seconds))]
+        if not self._any_method:
+            self._preflight.append(("Access-Control-Allow-Methods", ", ".join(allow_methods)))
+        if not self._any_header:
+            self._preflight.append(("Access-Control-Allow-Headers", ", ".join(allow_headers)))
         exposed = [("Access-Control-Expose-Headers", ", ".join(expose_headers))] if expose_headers else []
         self._own = [(name.lower().encode(), value.encode("latin-1")) for name, value in [*credentials, *exposed]]
 
@@ -123,6 +129,10 @@ class CORSMiddleware(Part):
             response = Response(status_code=204)
             for name, value in self._preflight:
                 response.headers[name] = value
+            if self._any_method:
+                response.headers["Access-Control-Allow-Methods"] = method
+            if self._any_header and (requested := _requested_headers(exchange)):
+                response.headers["Access-Control-Allow-Headers"] = requested
         if self._allows(origin):
             # Even a refused preflight names the origin, so that the page's developer sees which part was refused.
             response.headers["Access-Control-Allow-Origin"] = "*" if self._any_origin else origin
@@ -132,13 +142,16 @@ class CORSMiddleware(Part):
     def _refusal(self, exchange: Exchange, origin: str, method: str) -> str | None:
         if not self._allows(origin):
             return "This origin is not allowed"
-        if method not in self._methods:
+        if not self._any_method and method not in self._methods:
             return "This method is not allowed across origins"
-        requested = exchange.headers.get(b"access-control-request-headers", b"")
-        names = (name.strip().lower() for name in requested.decode("latin-1").split(","))
-        if any(name and name not in self._headers for name in names):
+        names = (name.strip().lower() for name in _requested_headers(exchange).split(","))
+        if not self._any_header and any(name and name not in self._headers for name in names):
             return "A request header is not allowed across origins"
         return None
+
+
+def _requested_headers(exchange: Exchange) -> str:
+    return exchange.headers.get(b"access-control-request-headers", b"").decode("latin-1")
 
 
 def _vary_by_origin(message: Message) -> None:
