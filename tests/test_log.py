@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import QueueHandler
@@ -171,6 +173,34 @@ def test_an_event_needs_no_record_where_nobody_else_would_see_it(monkeypatch: py
     assert events_in(stream) == ["one", "two", "four"]
     assert [record.getMessage() for record in seen.records] == ["two n=2"]
     assert len(made) == 3
+
+
+BEFORE_US = """
+import functools, logging, sys
+
+genuine, seen = logging.Logger.callHandlers, []
+
+
+@functools.wraps(genuine)
+def patched(logger, record):
+    seen.append(record)
+    return genuine(logger, record)
+
+
+logging.Logger.callHandlers = patched
+
+from hardpoint.log import configure_logging, get_logger
+
+configure_logging("json")
+get_logger("hardpoint.errors").error("unhandled_exception", exc_info=ValueError("boom"))
+assert [(record.event, record.exc_info[0]) for record in seen] == [("unhandled_exception", ValueError)], seen
+"""
+
+
+def test_an_error_tracker_that_began_before_we_were_imported_sees_every_record() -> None:
+    done = subprocess.run([sys.executable, "-c", BEFORE_US], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["unhandled_exception"]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from types import FunctionType
 from typing import Any, Final
 
 from hardpoint.log.handler import EventHandler
@@ -12,8 +13,15 @@ __all__ = ["EventLogger", "get_logger"]
 
 ExcInfo = bool | BaseException | None
 
-# What others replace who want to see every record, error trackers among them.
-_CALL_HANDLERS: Final = logging.Logger.callHandlers
+
+def _is_of_logging(function: object) -> bool:
+    # Not by its `__module__`, which a wrapper may have copied.
+    return type(function) is FunctionType and function.__globals__ is vars(logging)
+
+
+# What others replace who want to see every record, error trackers among them. They may have come before us: then
+# there is no telling what is theirs, and every event is a record.
+_CALL_HANDLERS: Final = logging.Logger.callHandlers if _is_of_logging(logging.Logger.callHandlers) else None
 
 
 def _only_handler(logger: logging.Logger) -> EventHandler | None:
