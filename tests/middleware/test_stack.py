@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware as StarletteCORSMiddleware
 from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp
 
 from hardpoint import context
 from hardpoint.errors import install_error_handlers
@@ -69,6 +70,16 @@ def test_the_recommended_order_is_accepted_and_printed() -> None:
     assert len(stack) == len(PARTS)
     assert stack[0].cls is ClientAddressMiddleware
     assert [part.cls for part in stack[1:3]] == [RequestIdMiddleware, TracingMiddleware]
+
+
+def test_no_secret_of_anybodys_middleware_is_printed() -> None:
+    class Foreign:
+        def __init__(self, app: ASGIApp, **options: str) -> None: ...
+
+    stack = Stack(Middleware(Foreign, secret_key="canary", store="redis://ann:canary@db:6379/0", name="shown"))
+    for printed in (str(stack), repr(stack)):
+        assert "canary" not in printed
+        assert "secret_key=[redacted], store='redis://ann:[redacted]@db:6379/0', name='shown'" in printed
 
 
 @pytest.mark.parametrize(("outer", "inner", "reason"), _RULES)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final
 
-__all__ = ["REDACTED", "add_clean", "format_exception"]
+__all__ = ["REDACTED", "add_clean", "format_exception", "is_sensitive"]
 
 REDACTED: Final = "[redacted]"
 _SENSITIVE: Final = ("password", "passwd", "secret", "token", "authorization", "cookie", "api_key", "apikey", "ticket")
@@ -16,7 +16,8 @@ _PLAIN: Final = frozenset({int, float, bool, type(None)})
 
 # Few names come again and again; looking each of them through costs more than the rest of its line.
 @lru_cache(maxsize=1_024)
-def _is_sensitive(name: str) -> bool:
+def is_sensitive(name: str) -> bool:
+    """Whether a field of that name speaks of a secret."""
     lowered = name.lower().replace("-", "_")
     return any(word in lowered for word in _SENSITIVE)
 
@@ -25,7 +26,7 @@ def add_clean(entry: dict[str, Any], fields: Mapping[Any, Any]) -> None:
     """Add `fields` to `entry` as JSON can hold them, with secrets left out and nothing longer than anybody reads."""
     for key, value in fields.items():
         name = key if type(key) is str else str(key)
-        if _is_sensitive(name):
+        if is_sensitive(name):
             entry[name] = REDACTED
         else:
             entry[name] = value if type(value) in _PLAIN else _clean(value)

@@ -5,6 +5,7 @@ and nothing says so: the CORS headers are simply missing on a 500, in production
 in the order in which a request passes, and refuses an order that breaks a rule below, with the reason.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, overload
@@ -12,6 +13,8 @@ from typing import Any, Final, overload
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+
+from hardpoint.log.safe import REDACTED, is_sensitive
 
 __all__ = ["Fault", "Stack", "StackOrderError", "check_order", "describe"]
 
@@ -35,6 +38,8 @@ _ROLES: Final = {
     "hardpoint.middleware.body_limit.BodyLimitMiddleware": "body limit",
     "starlette.middleware.body_limit.RequestBodyLimitMiddleware": "body limit",
 }
+
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=:)[^:/@\s]+(?=@)")
 
 # (outer, inner, why): whenever both are there, the first must stand outside of the second.
 _RULES: Final = (
@@ -182,7 +187,13 @@ class Stack(Sequence[Middleware]):
 
 
 def describe(middleware: Middleware) -> str:
-    """A middleware in one line, with its options, as `Stack` and `hardpoint stack` print it."""
+    """A middleware in one line, with its options, as `Stack` and `hardpoint stack` print it.
+
+    Secrets among them are left out, by an option's name or as a password in a URL: pipelines keep what they print.
+    """
     name = getattr(middleware.cls, "__name__", repr(middleware.cls))
-    options = ", ".join(f"{key}={value!r}" for key, value in middleware.kwargs.items())
+    options = ", ".join(
+        f"{key}={REDACTED if is_sensitive(key) else _PASSWORD_IN_URL.sub(REDACTED, repr(value))}"
+        for key, value in middleware.kwargs.items()
+    )
     return f"{name}({options})"
