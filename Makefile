@@ -60,10 +60,12 @@ bench: $(INSTALLED)  ## The benchmarks of HTTP, as ratios measured side by side
 	@# It pins older versions than ours, with which it runs all the same.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps 'fastapi-users>=15' 'fastapi-users-db-sqlalchemy>=7'
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/plots.py
 
 bench-sizes: $(INSTALLED)  ## What a request costs against the size of things
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python benchmarks/sizes.py $(ARGS)
+	$(BIN)/python benchmarks/plots.py
 
 bench-startup: $(INSTALLED)  ## What imports and starts cost, and what a process weighs
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench

@@ -4,7 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from http.client import HTTPMessage
+from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 
 from apps.accounts import EMAIL, PASSWORD
@@ -21,6 +21,14 @@ HEADERS = {
     "cross-origin-resource-policy",
 }
 LIMIT_HEADERS = {"x-ratelimit-remaining", "ratelimit-remaining"}
+# What an answer has by one part alone.
+PART_HEADERS = {
+    "request_id": "x-request-id",
+    "timing": "server-timing",
+    "security_headers": "x-frame-options",
+    "cors": "access-control-allow-origin",
+    "rate_limit": "x-ratelimit-remaining",
+}
 ORIGIN = "https://app.example.com"
 
 
@@ -58,6 +66,30 @@ def check(root: str, path: str, group: str, log: Path) -> dict[str, str]:
     if group in {"stack", "auth"}:
         check_stack(url, headers, log)
     return headers
+
+
+def check_part(root: str, path: str, part: str, log: Path) -> None:
+    """Whether a part does what it is there for; `errors` shows in a crash alone."""
+    before = lines(log)
+    _, sent, _ = answer(root + path, {"Origin": ORIGIN})
+    time.sleep(0.2)
+    if part in PART_HEADERS:
+        assert PART_HEADERS[part] in {name.lower() for name in sent}, f"{part} adds no header"
+    assert lines(log) - before == (part == "access_log"), f"{lines(log) - before} lines for a request"
+    if part == "body_limit":
+        connection = HTTPConnection(root.removeprefix("http://"), timeout=30)
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Length", "2000000")
+        connection.endheaders()
+        assert connection.getresponse().status == 413, "a body has no bound"
+        connection.close()
+
+
+def check_limit(root: str, path: str, limit: int) -> None:
+    """Whether so many requests are let in and no more; the one that found the server may have counted."""
+    statuses = [answer(root + path)[0] for _ in range(limit + 1)]
+    assert statuses[: limit - 1] == [200] * (limit - 1), statuses
+    assert statuses[-1] == 429, statuses
 
 
 def check_stack(url: str, headers: dict[str, str], log: Path) -> None:

@@ -61,8 +61,14 @@ def measure(group: str, *, rounds: int, seconds: int, connections: int) -> dict[
     with ExitStack() as stack:
         servers: dict[str, tuple[Server, dict[str, str]]] = {}
         for place, variant in enumerate(GROUPS[group]):
+            if group == "limits" and place:
+                # Another rate for each is another bucket for each.
+                with serving(variant, environment={"BENCHMARK_RATE": str(5 + place)}) as strict:
+                    equal.check_limit(strict.root, path, 5 + place)
             server = stack.enter_context(serving(variant))
             headers = equal.check(server.root, path, group if place else "grounds", server.log)
+            if group == "parts" and place:
+                equal.check_part(server.root, path, variant.partition(".")[2], server.log)
             load(server, path, seconds=1, connections=connections, headers=headers)
             server.stop(signal.SIGSTOP)
             servers[variant] = server, headers

@@ -16,7 +16,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from serving import load, serving  # noqa: E402 - beside this file.
+import equal  # noqa: E402 - beside this file.
+from serving import load, serving  # noqa: E402
 
 IMPORTS = {
     "nothing": "pass",
@@ -69,8 +70,8 @@ def main() -> None:
             with serving(variant) as server:
                 starts.append((time.perf_counter() - began) * 1_000)
                 before.append(server.resident_kib() / 1_024)
-                if "auth" not in variant and "users" not in variant:
-                    load(server, seconds=10)
+                group = "auth" if "auth" in variant or "users" in variant else "grounds"
+                load(server, seconds=10, headers=equal.check(server.root, "/items/7", group, server.log))
                 after.append(server.resident_kib() / 1_024)
         row = [statistics.median(values) for values in (starts, before, after)]
         print(f"| {variant} | {row[0]:.0f} | {row[1]:.0f} | {row[2]:.0f} |")

@@ -24,7 +24,8 @@ from hardpoint.lifespan import Lifespan, Resource
 from hardpoint.ratelimit import MemoryLimiter, RateLimit, RateLimitMiddleware, open_resilient_limiter
 from hardpoint.ratelimit.valkey import open_valkey_limiter
 
-RATE = 10_000_000
+# Never reached, but by the check before.
+RATE = int(os.environ.get("BENCHMARK_RATE", "10000000"))
 REDIS_URL = os.environ.get("BENCHMARK_REDIS_URL", "")
 
 

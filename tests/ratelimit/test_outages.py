@@ -445,3 +445,21 @@ async def test_a_connection_that_cannot_be_closed_in_time_does_not_end_the_limit
         # What was asked of the stopped one may have been done; its late answer is not taken for another's.
         assert (await store.hit(Charge(RATE, "other"))).remaining == 999_999
     await close_client(client)
+
+
+async def test_a_pool_that_others_have_used_up_is_a_store_that_is_away_until_they_give_it_back(
+    server: ValkeyServer,
+) -> None:
+    client = make_client(server.url, max_connections=1, pool_timeout_seconds=0.05, timeout_seconds=None)
+    store = ValkeyLimiter(client, timeout_seconds=5)
+    held = await client.connection_pool.get_connection()
+    async with running(store.run()), open_resilient_limiter(store) as limiter:
+        decisions = await asyncio.gather(*[limiter.hit(Charge(STRICT, "meanwhile")) for _ in range(20)])
+        assert sum(decision.allowed for decision in decisions) == STRICT.limit
+        assert limiter.breaker.is_open
+        await client.connection_pool.release(held)
+        async with asyncio.timeout(60):
+            await closed(limiter)
+        # From the store again, whose buckets know nothing of what was counted here.
+        assert [(await limiter.hit(Charge(STRICT, "meanwhile"))).remaining for _ in range(2)] == [4, 3]
+    await close_client(client)
