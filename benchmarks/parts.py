@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from apps.http import parts
 
 from hardpoint.auth import AccessTokens, Key, KeySet
+from hardpoint.lifespan import Drain, DrainMiddleware
 from hardpoint.log import JsonFormatter, configure_logging
 from hardpoint.log.lines import Event
+from hardpoint.metrics import Metrics, MetricsMiddleware
+from hardpoint.middleware import ClientAddressMiddleware, TimeLimitMiddleware, TracingMiddleware
 from hardpoint.ratelimit import Charge, MemoryLimiter, Rate
 from hardpoint.routing import CompiledRoute
 
@@ -66,20 +70,30 @@ async def send(_message: Any) -> None:
 
 def run(benchmark: Any, loop: asyncio.AbstractEventLoop, app: Any) -> None:
     """A hundred requests at a time, so that the loop itself does not count."""
+    state = {"metrics": Metrics(), "drain": Drain()}
 
     async def hundred() -> None:
         for _ in range(100):
-            await app({**SCOPE, "state": {}}, receive, send)
+            await app({**SCOPE, "state": state.copy()}, receive, send)
 
     benchmark(lambda: loop.run_until_complete(hundred()))
 
 
-@pytest.mark.parametrize("name", ["nothing", *parts(), "all"])
+OTHERS = {
+    "client_address": Middleware(ClientAddressMiddleware, trusted=["127.0.0.1"]),
+    "tracing": Middleware(TracingMiddleware),
+    "metrics": Middleware(MetricsMiddleware),
+    "drain": Middleware(DrainMiddleware),
+    "time_limit": Middleware(TimeLimitMiddleware, seconds=30),
+}
+
+
+@pytest.mark.parametrize("name", ["nothing", *parts(), "all", *OTHERS])
 def test_part(benchmark: Any, loop: asyncio.AbstractEventLoop, name: str) -> None:
     configure_logging("json", stream=io.StringIO())
     app: Any = nothing
-    for key, middleware in reversed(parts().items()):
-        if name in {key, "all"}:
+    for key, middleware in reversed((parts() | OTHERS).items()):
+        if name == key or (name == "all" and key not in OTHERS):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
     run(benchmark, loop, app)
 

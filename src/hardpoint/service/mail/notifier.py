@@ -41,7 +41,7 @@ class MailNotifier:
 
             {self._link("verify-email", token)}
 
-            If it was not you, do nothing: the account stays locked.
+            If it was not you, do nothing: the address stays unconfirmed.
             """,
         )
 
