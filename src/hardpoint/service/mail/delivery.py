@@ -16,8 +16,11 @@ __all__ = ["deliver_due"]
 logger = get_logger("hardpoint.service.mail")
 
 _LEASE: Final = timedelta(minutes=2)
-_MAX_ATTEMPTS: Final = 10
+# Four days with these pauses: a mail server may be away for a weekend (RFC 5321, section 4.5.4.1).
+_MAX_ATTEMPTS: Final = 105
 _FIRST_PAUSE: Final = timedelta(seconds=10)
+_LONGEST_PAUSE: Final = timedelta(hours=1)
+_DOUBLINGS: Final = 10
 
 
 async def deliver_due(database: Database, mailer: Mailer, *, clock: Clock = wall_clock) -> int:
@@ -25,7 +28,7 @@ async def deliver_due(database: Database, mailer: Mailer, *, clock: Clock = wall
 
     A mail is leased before it is sent and removed after: another process does not send it meanwhile, and one that dies
     in between leaves it to the next after the lease. A mailer that is away, or breaks, is tried again, each pause twice
-    as long; after ten times it is given up.
+    as long up to an hour; after four days it is given up.
     """
     delivered = 0
     done: int | None = None
@@ -41,7 +44,8 @@ async def deliver_due(database: Database, mailer: Mailer, *, clock: Clock = wall
                 # What is away says so; anything else is a fault, and its mail must not hold up the others.
                 reason = str(error) if isinstance(error, MailUnavailable) else type(error).__name__
                 logger.warning("mail_postponed", mail_id=mail_id, attempts=attempts, reason=reason)
-                await _postpone(database, mail_id, clock, _FIRST_PAUSE * 2 ** (attempts - 1))
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts - 1, _DOUBLINGS))
+                await _postpone(database, mail_id, clock, pause)
                 continue
             logger.exception("mail_given_up", mail_id=mail_id, attempts=attempts)
         else:
