@@ -113,6 +113,6 @@ async def test_posts_and_comments_arrive_and_neither_a_cut_nor_a_restart_loses_a
         await expect(oldest.locator("li").last).to_have_text("After the restart")
         await expect(oldest.locator("li")).to_have_count(4)
         assert all(asked.startswith((url, "data:")) for asked in visit.requested)
-        assert not [error for error in visit.errors if "ERR_CONNECTION" not in error and "WebSocket" not in error]
+        assert not [error for error in visit.errors if "net::ERR_" not in error and "WebSocket" not in error]
     for account in (author, reader):
         account.client.close()
