@@ -7,7 +7,7 @@ import urllib.request
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 
-from apps.accounts import EMAIL, PASSWORD
+from apps.accounts import EMAIL, OTHER_EMAIL, PASSWORD
 
 # Of every answer of a whole stack; a limit's headers have one of these names.
 HEADERS = {
@@ -44,9 +44,9 @@ def answer(
             return error.code, error.headers, error.read()
 
 
-def log_in(root: str) -> str:
-    """An access token of the account that every variant with accounts has."""
-    form = f"username={EMAIL}&password={PASSWORD.replace(' ', '+')}".encode()
+def log_in(root: str, email: str = EMAIL) -> str:
+    """An access token of an account, the admin's unless another is named."""
+    form = f"username={email}&password={PASSWORD.replace(' ', '+')}".encode()
     status, _, body = answer(f"{root}/auth/login", {"Content-Type": "application/x-www-form-urlencoded"}, form)
     assert status == 200, body
     token: str = json.loads(body)["access_token"]
@@ -61,6 +61,8 @@ def check(root: str, path: str, group: str, log: Path) -> dict[str, str]:
         headers["Authorization"] = f"Bearer {log_in(root)}"
         assert answer(url)[0] == 401, "a request without a token passes"
         assert answer(url, {"Authorization": "Bearer a.b.c"})[0] == 401, "a made-up token passes"
+        other = {"Authorization": f"Bearer {log_in(root, OTHER_EMAIL)}"}
+        assert answer(url, other)[0] == 403, "a user without the role passes"
     status, _, body = answer(url, headers)
     assert (status, json.loads(body).get("price")) == (200, 3.5), f"{status} {body!r}"
     if group in {"stack", "auth"}:

@@ -1,8 +1,10 @@
-"""The one account that every variant with accounts has."""
+"""The accounts that every variant with accounts has."""
 
 import os
 
 EMAIL = "ann@example.com"
+OTHER_EMAIL = "ben@example.com"
+ROLES = {EMAIL: "admin", OTHER_EMAIL: "user"}
 PASSWORD = "correct horse battery staple"
 SECRET = b"a secret of thirty-two bytes or more for benchmarks"
 

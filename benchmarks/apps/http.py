@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from apps.accounts import EMAIL, PASSWORD, SECRET, database_url
+from apps.accounts import PASSWORD, ROLES, SECRET, database_url
 from hardpoint.auth import Auth, AuthModels, Roles, UserMixin, auth_router, open_principal_cache
 from hardpoint.broadcast import MemoryBroadcast
 from hardpoint.db import open_database
@@ -169,7 +169,8 @@ def with_accounts(*, cached: bool = True, **options: Any) -> FastAPI:
         async with open_principal_cache(MemoryBroadcast()) as cache:
             auth = Auth(**common, cache=cache if cached else None)
             async with opened[database].session() as session:
-                await auth.create_user(session, email=EMAIL, password=PASSWORD, role="admin")
+                for email, role in ROLES.items():
+                    await auth.create_user(session, email=email, password=PASSWORD, role=role)
             yield auth
 
     require_role = Roles("user", "admin").require

@@ -43,7 +43,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from apps.accounts import EMAIL, PASSWORD, SECRET, database_url
+from apps.accounts import PASSWORD, ROLES, SECRET, database_url
 
 ORIGINS = ["https://app.example.com"]
 RATE = "100000000/minute"
@@ -150,12 +150,13 @@ def sessions_of(name: str) -> async_sessionmaker[AsyncSession]:
     return async_sessionmaker(create_async_engine(database_url(name)), expire_on_commit=False)
 
 
-async def make_account(sessions: async_sessionmaker[AsyncSession]) -> None:
+async def make_accounts(sessions: async_sessionmaker[AsyncSession]) -> None:
     async with sessions() as session:
         connection = await session.connection()
         await connection.run_sync(Base.metadata.create_all)
         password = PasswordHash.recommended().hash(PASSWORD)
-        session.add(User(email=EMAIL, hashed_password=password, is_active=True, is_verified=True, role="admin"))
+        for email, role in ROLES.items():
+            session.add(User(email=email, hashed_password=password, is_active=True, is_verified=True, role=role))
         await session.commit()
 
 
@@ -165,7 +166,7 @@ def textbook_auth() -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await make_account(sessions)
+        await make_accounts(sessions)
         yield
 
     async def get_session() -> AsyncIterator[AsyncSession]:
@@ -210,7 +211,7 @@ def fastapi_users() -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await make_account(sessions)
+        await make_accounts(sessions)
         yield
 
     async def get_session() -> AsyncIterator[AsyncSession]:
@@ -336,7 +337,7 @@ def _litestar_with_accounts(*, reads_user: bool) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await make_account(sessions)
+        await make_accounts(sessions)
         yield
 
     return litestar(guards=[admin], handlers=[log_in], on_app_init=[jwt_auth.on_app_init], lifespan=[lifespan])
