@@ -11,9 +11,11 @@ from hardpoint.lifespan import Opened, Resource
 from hardpoint.realtime import Hub  # new: realtime
 
 from hardpoint.service.database import open_engine
-from hardpoint.service.jobs import housekeeping  # noqa: F401 - declares its jobs.
+from hardpoint.service.jobs import housekeeping  # noqa: F401 - declares its jobs, as the two below do.
 from hardpoint.service.jobs.registry import jobs
+from hardpoint.service.live import announcing  # noqa: F401  # new: realtime
 from hardpoint.service.live.job_changes import tells_owner  # new: realtime
+from hardpoint.service.posts import publishing  # noqa: F401
 from hardpoint.service.settings import Settings
 
 __all__ = ["durable_jobs", "open_jobs", "worker"]
