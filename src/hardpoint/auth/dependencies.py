@@ -5,7 +5,8 @@
 
 None of them is a plain function, which FastAPI would run in a thread.
 
-All of them take an `HTTPConnection`, so the same chain guards routes and sockets.
+All of them take an `HTTPConnection`, so the same chain guards routes and sockets. Where one stands on another that is
+cheap to ask, it asks for it by `link`, which overrides reach as they reach a parameter.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -30,6 +31,7 @@ from hardpoint.db import Session
 from hardpoint.errors import BadRequest, Forbidden, InvalidApiKey, Unauthorized
 from hardpoint.log import get_logger
 from hardpoint.ratelimit import by_address
+from hardpoint.resolving import link
 
 __all__ = [
     "OPTIONAL_SECURITY",
@@ -210,14 +212,7 @@ async def allowed_origins(connection: HTTPConnection) -> Collection[str]:
     return origins
 
 
-async def optional_principal(
-    connection: HTTPConnection,
-    sent: Annotated[Credentials, Depends(credentials)],
-    claims: Annotated[AccessClaims | None, Depends(access_claims)],
-    auth: Annotated[Auth[Any], Depends(get_auth)],
-    session: Session,
-    origins: Annotated[Collection[str], Depends(allowed_origins)],
-) -> Principal[Any] | None:
+async def optional_principal(connection: HTTPConnection, session: Session) -> Principal[Any] | None:
     """Who acts, or `None` when the connection brought nothing. A credential that does not hold is never "nobody".
 
     An API key is no user: it passes `require_scope` alone.
@@ -226,13 +221,16 @@ async def optional_principal(
         InvalidToken: The access token or the cookie does not hold.
         Forbidden: The cookie came from a page of another origin with a method that changes something.
     """
+    auth = await link(connection, get_auth, connection)
+    sent = await link(connection, credentials, connection)
+    claims = await link(connection, access_claims, sent, auth)
     if claims is not None:
         found = await auth.authenticate(session, claims)
         principal: Principal[Any] = Principal(found.user, found.session, claims.expires_at)
     elif sent.cookie is not None:
         method = connection.scope.get("method", "GET")
         if connection.scope["type"] == "websocket" or method not in _SAFE_METHODS:
-            check_origin(connection, origins)
+            check_origin(connection, await link(connection, allowed_origins, connection))
         found = await auth.authenticate_cookie(session, sent.cookie)
         principal = Principal(found.user, found.session)
     else:
@@ -256,8 +254,8 @@ def check_origin(connection: HTTPConnection, origins: Collection[str]) -> None:
 
 
 async def current_principal(
+    connection: HTTPConnection,
     principal: Annotated[Principal[Any] | None, Depends(optional_principal)],
-    sent: Annotated[Credentials, Depends(credentials)],
     _password: Annotated[None, Depends(_password_flow)],
     _token: Annotated[None, Depends(access_token_scheme)],
     _cookie: Annotated[None, Depends(_session_cookie)],
@@ -268,6 +266,7 @@ async def current_principal(
         Unauthorized: Nobody; an API key is not a user.
     """
     if principal is None:
+        sent = await link(connection, credentials, connection)
         raise Unauthorized if sent.api_key is None else Unauthorized("An API key is not accepted here")
     return principal
 
@@ -297,18 +296,16 @@ OptionalUser: TypeAlias = Annotated[U | None, Depends(optional_user)]
 """The user who acts or nobody, as a parameter: `user: OptionalUser[User]`."""
 
 
-async def optional_api_key(
-    sent: Annotated[Credentials, Depends(credentials)],
-    auth: Annotated[Auth[Any], Depends(get_auth)],
-    session: Session,
-) -> AuthApiKey | None:
+async def optional_api_key(connection: HTTPConnection, session: Session) -> AuthApiKey | None:
     """The API key of the connection, or `None` when it brought none.
 
     Raises:
         InvalidApiKey: It does not hold.
     """
+    sent = await link(connection, credentials, connection)
     if sent.api_key is None:
         return None
+    auth = await link(connection, get_auth, connection)
     key = await auth.api_keys.authenticate(session, sent.api_key)
     context.principal.set(f"key:{key.id}")
     return key

@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from hardpoint.auth.dependencies import current_role, current_user
 from hardpoint.auth.protocols import AuthUser, UserId
 from hardpoint.errors import Forbidden, NotFound
 from hardpoint.log import get_logger
+from hardpoint.resolving import link
 
 __all__ = ["require_owner"]
 
@@ -37,12 +39,12 @@ def require_owner(
 
     # The user first: who is nobody gets a 401 whether the thing exists or not.
     async def owned(
+        connection: HTTPConnection,
         user: Annotated[AuthUser, Depends(current_user)],
-        role: Annotated[str, Depends(current_role)],
         thing: Annotated[Any, Depends(load)],
     ) -> T:
         found: T = thing
-        if owner_id(found) != user.id and role not in allowed:
+        if owner_id(found) != user.id and await link(connection, current_role, user) not in allowed:
             logger.warning("forbidden", user_id=user.id)
             raise NotFound if hide else Forbidden
         return found

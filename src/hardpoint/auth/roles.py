@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Security
+from starlette.requests import HTTPConnection
 
 from hardpoint.auth.dependencies import access_token_scheme, current_role, current_user
 from hardpoint.auth.protocols import AuthUser
 from hardpoint.errors import Forbidden
 from hardpoint.log import get_logger
+from hardpoint.resolving import link
 
 __all__ = ["Roles"]
 
@@ -44,12 +46,12 @@ class Roles:
         allowed = frozenset(names)
 
         async def require_role(
+            connection: HTTPConnection,
             user: Annotated[AuthUser, Depends(current_user)],
-            role: Annotated[str, Depends(current_role)],
             # For the document: OpenAPI 3.1 lets a scheme that is not OAuth 2.0 name roles where that one has scopes.
             _shown: Annotated[None, Security(access_token_scheme, scopes=sorted(allowed))],
         ) -> AuthUser:
-            if role not in allowed:
+            if await link(connection, current_role, user) not in allowed:
                 logger.warning("forbidden", user_id=user.id, required=sorted(allowed))
                 raise Forbidden
             return user
