@@ -6,8 +6,7 @@ find each other when they are put around one another, and the outermost runs the
 alone is the same code with one of them, and a foreign middleware in between merely makes two runs of one.
 """
 
-from collections.abc import Coroutine
-from inspect import iscoroutinefunction
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -64,22 +63,23 @@ class Exchange:
         """Drop what the application answers, unless it has begun to; `error` counts as raised when it returns."""
         self._refusal = error
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """What the application sends by."""
+        # Not a coroutine function: it waits for nothing itself, and every message would cost one more coroutine.
         kind = message["type"]
-        if kind == "http.response.start":
-            if self._refusal is not None:
-                return
-            self.status = message["status"]
-            self._tell_parts(message)
-        elif kind == "http.response.body":
+        if kind == "http.response.body":
             if self._refusal is not None and not self.started:
-                return
+                return _done()
             self.body_bytes += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
+        elif kind == "http.response.start":
+            if self._refusal is not None:
+                return _done()
+            self.status = message["status"]
+            self._tell_parts(message)
         elif kind == "http.response.pathsend":
             self.complete = True
-        await self._send(message)
+        return self._send(message)
 
     def _tell_parts(self, message: Message) -> None:
         self.started = True
@@ -133,7 +133,7 @@ class WebSocketExchange(Exchange):
             self.close_code = message.get("code", 1005)
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """What the application sends by."""
         kind = message["type"]
         if kind == "websocket.accept":
@@ -146,7 +146,11 @@ class WebSocketExchange(Exchange):
             self.started = True
             if self.close_code is None:
                 self.close_code = message.get("code", 1000)
-        await self._send(message)
+        return self._send(message)
+
+
+async def _done() -> None:
+    """What was dropped needs no waiting."""
 
 
 _EXCHANGES: Final = {"http": Exchange, "websocket": WebSocketExchange}
@@ -182,7 +186,8 @@ class Part:
         if isinstance(app, Part) and type(app).__call__ is Part.__call__:
             self.parts += app.parts
             self.innermost = app.innermost
-        self._chains = {kind: _Chain([part for part in self.parts if kind in part.kinds]) for kind in _EXCHANGES}
+        by_kind = {kind: [part for part in self.parts if kind in part.kinds] for kind in _EXCHANGES}
+        self._chains = {kind: _Chain(parts) for kind, parts in by_kind.items() if parts}
 
     def on_request(self, exchange: Exchange) -> "ASGIApp | Coroutine[Any, Any, ASGIApp | None] | None":  # noqa: ARG002
         """What the part does before the application sees the request; may be a coroutine function.
@@ -212,21 +217,26 @@ class Part:
         """What the part does when everything is over, whatever became of it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        chain = self._chains.get(scope["type"])
-        if chain is None or not chain.on_request:
+        kind = scope["type"]
+        chain = self._chains.get(kind)
+        if chain is None:
             await self.innermost(scope, receive, send)
             return
-        exchange = _EXCHANGES[scope["type"]](chain, scope, receive, send)
+        exchange = _EXCHANGES[kind](chain, scope, receive, send)
         # How many parts have had the request: the others have no end either.
         depth = 0
         try:
             try:
                 answer: Any = None
-                for on_request, is_async in chain.on_request:
-                    answer = await on_request(exchange) if is_async else on_request(exchange)
+                for depth, on_request in chain.on_request:
+                    answer = on_request(exchange)
                     if answer is not None:
-                        break
-                    depth += 1
+                        if isinstance(answer, Coroutine):
+                            answer = await answer
+                        if answer is not None:
+                            break
+                else:
+                    depth = chain.depth
                 await exchange.run(answer or self.innermost, depth)
             except BaseException as error:
                 if not await exchange.recover(error, depth):
@@ -242,21 +252,18 @@ class _Chain:
     """What adjacent parts do with one kind of scope, for each number of them that a request has got to."""
 
     def __init__(self, parts: list[Part]) -> None:
-        self.on_request: list[tuple[Any, bool]] = [
-            (part.on_request, iscoroutinefunction(part.on_request)) for part in parts
-        ]
+        self.depth = len(parts)
+        self.on_request = tuple(_acting(parts, "on_request"))
         depths = range(len(parts) + 1)
-        self.on_response = [[part.on_response for _, part in _acting(parts[:depth], "on_response")] for depth in depths]
-        self.on_error = [
-            [(place, part.on_error) for place, part in _acting(parts[:depth], "on_error")] for depth in depths
-        ]
-        self.on_end = [[part.on_end for _, part in _acting(parts[:depth], "on_end")] for depth in depths]
+        self.on_response = [[act for _, act in _acting(parts[:depth], "on_response")[::-1]] for depth in depths]
+        self.on_error = [_acting(parts[:depth], "on_error")[::-1] for depth in depths]
+        self.on_end = [[act for _, act in _acting(parts[:depth], "on_end")[::-1]] for depth in depths]
 
 
-def _acting(parts: list[Part], method: str) -> list[tuple[int, Part]]:
-    """The parts that have a method of their own, the innermost first, each with its place."""
+def _acting(parts: list[Part], method: str) -> list[tuple[int, Callable[..., Any]]]:
+    """What the parts that have a method of their own do by it, the outermost first, each with its place."""
     own = getattr(Part, method)
-    return [(place, part) for place, part in enumerate(parts) if getattr(type(part), method) is not own][::-1]
+    return [(place, getattr(part, method)) for place, part in enumerate(parts) if getattr(type(part), method) is not own]
 
 
 def header_values(scope: Scope, name: bytes) -> list[bytes]:
