@@ -228,7 +228,7 @@ class Part:
         try:
             try:
                 answer: Any = None
-                for depth, on_request in chain.on_request:
+                for depth, on_request in chain.on_request:  # noqa: B007 - it is known when one of them raises, too.
                     answer = on_request(exchange)
                     if answer is not None:
                         if isinstance(answer, Coroutine):
@@ -263,7 +263,8 @@ class _Chain:
 def _acting(parts: list[Part], method: str) -> list[tuple[int, Callable[..., Any]]]:
     """What the parts that have a method of their own do by it, the outermost first, each with its place."""
     own = getattr(Part, method)
-    return [(place, getattr(part, method)) for place, part in enumerate(parts) if getattr(type(part), method) is not own]
+    acting = [(place, part) for place, part in enumerate(parts) if getattr(type(part), method) is not own]
+    return [(place, getattr(part, method)) for place, part in acting]
 
 
 def header_values(scope: Scope, name: bytes) -> list[bytes]:

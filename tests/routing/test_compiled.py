@@ -40,7 +40,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         original = getattr(CompiledHandler, name)
 
         async def noted(self: Any, *arguments: Any, original: Any = original, how: str = how) -> Any:
-            found.append(how if how == "direct" or not self._is_left_to_fastapi() else "not")
+            found.append(how if how == "direct" or not self._is_left_to_fastapi(arguments[0].scope) else "not")
             return await original(self, *arguments)
 
         monkeypatch.setattr(CompiledHandler, name, noted)

@@ -22,7 +22,7 @@ def _counted(name: str, how: str) -> None:
 
 
 _counted("__call__", "directly")
-_counted("_answer", "inside")
+_counted("_result", "inside")
 
 
 def pytest_sessionfinish(session: Any) -> None:

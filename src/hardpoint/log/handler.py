@@ -81,10 +81,9 @@ class EventHandler(logging.StreamHandler[TextIO]):
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return False
-        for value in event.fields.values():
-            # Somebody may change it before its line is made.
-            if type(value) not in _UNCHANGING:
-                return False
+        # Somebody may change what can be changed before its line is made.
+        if not callable(event.fields) and not _UNCHANGING.issuperset(map(type, event.fields.values())):
+            return False
         if self._timer is None or self._loop is not loop:
             self._loop = loop
             self._timer = loop.call_later(self._flush_seconds, self.flush)

@@ -2,10 +2,10 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic_core import to_json
 
@@ -13,10 +13,14 @@ from hardpoint import context
 from hardpoint.log.safe import add_clean, format_exception
 from hardpoint.tracing import trace_fields
 
-__all__ = ["ConsoleFormatter", "Event", "EventMessage", "JsonFormatter", "origin"]
+__all__ = ["ConsoleFormatter", "Event", "EventMessage", "Fields", "JsonFormatter", "origin"]
 
 _LEVELS: Final = {getattr(logging, name): name.lower() for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
 _slow_encoder: Final = json.JSONEncoder(default=str)
+
+
+Fields: TypeAlias = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""What an event carries, or what gives that when its line is made."""
 
 
 class Event(NamedTuple):
@@ -27,7 +31,7 @@ class Event(NamedTuple):
         level: One of `logging`'s.
         logger: The logger's name.
         name: The event's name.
-        fields: What it carries.
+        fields: What it carries; or what gives that, which then is known to be harmless and to wait unchanged.
         error: The exception that belongs to it.
         origin: In which request and trace it happened.
     """
@@ -36,7 +40,7 @@ class Event(NamedTuple):
     level: int
     logger: str
     name: str
-    fields: Mapping[str, Any]
+    fields: Fields
     error: BaseException | None
     origin: Mapping[str, str]
 
@@ -109,7 +113,10 @@ class JsonFormatter(logging.Formatter):
             **self._static,
             **event.origin,
         }
-        add_clean(entry, event.fields)
+        if callable(event.fields):
+            entry.update(event.fields())
+        else:
+            add_clean(entry, event.fields)
         if event.error is not None:
             entry["exception"] = format_exception(event.error)
         return _encode(entry)

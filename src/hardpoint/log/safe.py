@@ -6,7 +6,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final
 
-__all__ = ["REDACTED", "add_clean", "format_exception", "is_sensitive"]
+__all__ = ["REDACTED", "add_clean", "format_exception", "is_sensitive", "shortened"]
 
 REDACTED: Final = "[redacted]"
 _SENSITIVE: Final = ("password", "passwd", "secret", "token", "authorization", "cookie", "api_key", "apikey", "ticket")
@@ -32,9 +32,14 @@ def add_clean(entry: dict[str, Any], fields: Mapping[Any, Any]) -> None:
             entry[name] = value if type(value) in _PLAIN else _clean(value)
 
 
+def shortened(text: str) -> str:
+    """`text`, cut off where nobody reads on."""
+    return text if len(text) <= _MAX_VALUE_LENGTH else text[:_MAX_VALUE_LENGTH] + "…"
+
+
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= _MAX_VALUE_LENGTH else value[:_MAX_VALUE_LENGTH] + "…"
+        return shortened(value)
     if isinstance(value, Mapping):
         cleaned: dict[str, Any] = {}
         add_clean(cleaned, value)
@@ -54,8 +59,7 @@ def _message_of(error: BaseException) -> str:
     errors = getattr(error, "errors", None)
     if callable(errors):
         return f"{len(errors())} validation errors"
-    text = str(error)
-    return text if len(text) <= _MAX_VALUE_LENGTH else text[:_MAX_VALUE_LENGTH] + "…"
+    return shortened(str(error))
 
 
 def format_exception(error: BaseException) -> str:

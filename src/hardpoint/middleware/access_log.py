@@ -1,6 +1,7 @@
 """One structured line for every request and every WebSocket, without anything secret in it."""
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,7 @@ from hardpoint import context
 from hardpoint.asgi import Exchange, Part, WebSocketExchange
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.log import EventLogger, get_logger
+from hardpoint.log.safe import shortened
 
 __all__ = ["AccessLogMiddleware"]
 
@@ -63,31 +65,54 @@ class AccessLogMiddleware(Part):
 
     def on_end(self, exchange: Exchange) -> None:
         """Write the line."""
-        if (noted := exchange.notes.get(self)) is not None:
-            self._write(exchange, self._clock() - noted[0], context.principal.get() or noted[1])
-
-    def _write(self, exchange: Exchange, seconds: float, principal: str | None) -> None:
+        if (noted := exchange.notes.get(self)) is None:
+            return
         scope = exchange.scope
         client = scope.get("client")
-        fields: dict[str, Any] = {"method": scope.get("method", "GET"), "path": scope["path"]}
-        if isinstance(exchange, WebSocketExchange):
-            event = "websocket"
-            fields["accepted"] = exchange.accepted
-            fields["close_code"] = exchange.close_code
-            if exchange.status is not None:
-                fields["status"] = exchange.status
-        else:
-            event = "request"
-            fields["status"] = exchange.status
-            fields["bytes"] = exchange.body_bytes
-            fields["complete"] = exchange.complete
-        fields["duration_ms"] = round(seconds * 1_000, 2)
-        fields["client"] = client[0] if client else None
-        if (user_agent := exchange.headers.get(b"user-agent")) is not None:
-            fields["user_agent"] = user_agent[:256].decode("latin-1")
+        # The line may be made later: it gets what it needs, and not the exchange, which would keep the whole request.
+        fields = partial(
+            _fields,
+            scope.get("method", "GET"),
+            scope["path"],
+            self._outcome(exchange),
+            self._clock() - noted[0],
+            client[0] if client else None,
+            exchange.headers.get(b"user-agent"),
+            context.principal.get() or noted[1],
+        )
+        event = "request" if scope["type"] == "http" else "websocket"
         if self._log_query and scope.get("query_string"):
             pairs = parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=None)
-            fields["query"] = {name: value for name, value in pairs if name in self._log_query}
-        if principal is not None:
-            fields["principal"] = principal
-        self._logger.info(event, **fields)
+            query = {name: value for name, value in pairs if name in self._log_query}
+            self._logger.info(event, **fields(), query=query)
+        else:
+            self._logger.deferred(event, fields)
+
+    def _outcome(self, exchange: Exchange) -> dict[str, Any]:
+        if not isinstance(exchange, WebSocketExchange):
+            return {"status": exchange.status, "bytes": exchange.body_bytes, "complete": exchange.complete}
+        refused = {} if exchange.status is None else {"status": exchange.status}
+        return {"accepted": exchange.accepted, "close_code": exchange.close_code, **refused}
+
+
+def _fields(
+    method: str,
+    path: str,
+    outcome: dict[str, Any],
+    seconds: float,
+    address: str | None,
+    user_agent: bytes | None,
+    principal: str | None,
+) -> dict[str, Any]:
+    fields = {
+        "method": shortened(method),
+        "path": shortened(path),
+        **outcome,
+        "duration_ms": round(seconds * 1_000, 2),
+        "client": None if address is None else shortened(address),
+    }
+    if user_agent is not None:
+        fields["user_agent"] = user_agent[:256].decode("latin-1")
+    if principal is not None:
+        fields["principal"] = principal
+    return fields

@@ -156,12 +156,14 @@ def _requested_headers(exchange: Exchange) -> str:
 
 def _vary_by_origin(message: Message) -> None:
     headers = message["headers"]
+    if b"vary" not in dict(headers):
+        headers.append((b"vary", b"Origin"))
+        return
     for place, (name, value) in enumerate(headers):
         if name == b"vary":
             if b"origin" not in value.lower() and value != b"*":
                 headers[place] = (name, value + b", Origin")
             return
-    headers.append((b"vary", b"Origin"))
 
 
 def _check_origins(origins: Collection[str], *, allow_credentials: bool) -> None:

@@ -66,7 +66,7 @@ class SecurityHeadersMiddleware(Part):
             return
         headers = message["headers"]
         extra = self._secure if exchange.scope.get("scheme") in {"https", "wss"} else self._plain
-        present = {name for name, _ in headers}
+        present = dict(headers)
         headers += extra if self._names.isdisjoint(present) else [pair for pair in extra if pair[0] not in present]
         is_personal = b"set-cookie" in present or not _CREDENTIALS.isdisjoint(exchange.headers)
         if is_personal and b"cache-control" not in present:

@@ -5,12 +5,14 @@ generators, errors. What is done here alone is reading single values, calling fu
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Final
 
 from fastapi import BackgroundTasks, Request, Response
 from fastapi._compat import ModelField, Undefined, field_annotation_is_sequence
+from fastapi._compat.v2 import _regenerate_error_with_loc
 from fastapi.dependencies.models import (
     Dependant,
     _get_cache_key,
@@ -30,9 +32,11 @@ from fastapi.dependencies.utils import (
     request_params_to_args,
 )
 from fastapi.security import SecurityScopes
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
-__all__ = ["Kind", "Plan", "Run", "Step", "make_plan", "solve"]
+__all__ = ["Kind", "Plan", "Run", "Step", "located_errors", "make_plan", "solve"]
 
 # Defaults of these kinds are the same for everybody; of others each request gets a copy.
 _CONSTANTS: Final = (type(None), bool, int, float, str, bytes)
@@ -46,15 +50,42 @@ class Kind(Enum):
     GENERATOR = "generator"
 
 
-@dataclass(slots=True)
 class Run:
     """What one request gathers on its way."""
 
-    request: Request
-    body: Any = Undefined
-    background_tasks: BackgroundTasks | None = None
-    response: Response | None = None
-    known: dict[int, Any] = field(default_factory=dict)
+    __slots__ = (
+        "_request",
+        "_request_class",
+        "background_tasks",
+        "body",
+        "known",
+        "receive",
+        "response",
+        "scope",
+        "send",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_class: type[Request]) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.body: Any = Undefined
+        self.background_tasks: BackgroundTasks | None = None
+        self.response: Response | None = None
+        self.known: dict[int, Any] = {}
+        self._request_class = request_class
+        self._request: Request | None = None
+
+    @property
+    def request(self) -> Request:
+        """The request, made when it is first asked for: many routes do without."""
+        if self._request is None:
+            self._request = self._request_class(self.scope, self.receive, self.send)
+        return self._request
+
+    @request.setter
+    def request(self, request: Request) -> None:
+        self._request = request
 
     def shared_response(self) -> Response:
         """The response whose headers and status dependencies may set, as FastAPI makes it."""
@@ -68,11 +99,12 @@ class Run:
 class _Value:
     """A parameter that is one value of a request, under one name."""
 
-    __slots__ = ("alias", "constant", "field", "has_constant", "loc", "name")
+    __slots__ = ("adapter", "alias", "constant", "field", "has_constant", "loc", "name")
 
     def __init__(self, model_field: ModelField, alias: str) -> None:
         info: Any = model_field.field_info
         self.field = model_field
+        self.adapter = model_field._type_adapter
         self.name = model_field.name
         self.alias = alias
         self.loc = (info.in_.value, alias)
@@ -93,12 +125,21 @@ class _Value:
             value, found = _validate_value_with_model_field(
                 field=self.field, value=Undefined, values=values, loc=self.loc
             )
-        else:
-            value, found = self.field.validate(value, values, loc=self.loc)
-        if found:
-            errors.extend(found)
-        else:
-            values[self.name] = value
+            if found:
+                errors.extend(found)
+            else:
+                values[self.name] = value
+            return
+        # What `ModelField.validate` does, without the two calls in between.
+        try:
+            values[self.name] = self.adapter.validator.validate_python(value, from_attributes=True)
+        except ValidationError as error:
+            errors.extend(located_errors(error, self.loc))
+
+
+def located_errors(error: ValidationError, loc: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What is wrong, below the place where it was found, as FastAPI tells it."""
+    return _regenerate_error_with_loc(errors=error.errors(include_url=False), loc_prefix=loc)
 
 
 class _Others:
@@ -142,13 +183,16 @@ class Step:
     # Whether solving it again would find everything that it needs in the cache.
     is_repeatable: bool
     is_function_scoped: bool
-    # By the attribute of the request in which they are looked for, in FastAPI's order.
-    parameters: tuple[tuple[str, tuple[_Value | _Others, ...]], ...]
+    # By what gives the values among which they are looked for, in FastAPI's order.
+    parameters: tuple[tuple[Callable[[Run], Mapping[str, Any]], tuple[_Value | _Others, ...]], ...]
     body: list[ModelField]
     embeds_body: bool
     specials: tuple[tuple[str, Callable[[Run], Any]], ...]
-    # Under which name it gets what, of what is known by then.
-    given: tuple[tuple[str, int], ...]
+    # Whether it takes anything from the request, other than its body.
+    reads: bool
+    # Under which names it gets what, of what is known by then.
+    names: tuple[str, ...]
+    keys: tuple[int, ...]
 
     @property
     def has_limits(self) -> bool:
@@ -165,6 +209,9 @@ def make_step(dependant: Dependant, *, embeds_body: bool, keys: dict[Any, int] |
         kind = Kind.GENERATOR
     else:
         kind = Kind.COROUTINE if _is_coroutine_callable(call) else Kind.FUNCTION
+    parameters = tuple((place, _readers(fields)) for place, fields in _places(dependant) if fields)
+    specials = tuple(_specials(dependant))
+    given = [child for child in children if child.name is not None]
     return Step(
         dependant=dependant,
         call=call,
@@ -175,20 +222,27 @@ def make_step(dependant: Dependant, *, embeds_body: bool, keys: dict[Any, int] |
         is_cached=dependant.use_cache,
         is_repeatable=dependant.use_cache and all(child.is_repeatable for child in children),
         is_function_scoped=_get_computed_scope(dependant=dependant) == "function",
-        parameters=tuple((place, _readers(fields)) for place, fields in _places(dependant) if fields),
+        parameters=parameters,
         body=dependant.body_params,
         embeds_body=embeds_body,
-        specials=tuple(_specials(dependant)),
-        given=tuple((child.name, child.key) for child in children if child.name is not None),
+        specials=specials,
+        reads=bool(parameters or specials),
+        names=tuple(child.name for child in given if child.name is not None),
+        keys=tuple(child.key for child in given),
     )
 
 
-def _places(dependant: Dependant) -> list[tuple[str, list[ModelField]]]:
+def _path_params(run: Run) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = run.scope.get("path_params", {})
+    return found
+
+
+def _places(dependant: Dependant) -> list[tuple[Callable[[Run], Mapping[str, Any]], list[ModelField]]]:
     return [
-        ("path_params", dependant.path_params),
-        ("query_params", dependant.query_params),
-        ("headers", dependant.header_params),
-        ("cookies", dependant.cookie_params),
+        (_path_params, dependant.path_params),
+        (attrgetter("request.query_params"), dependant.query_params),
+        (attrgetter("request.headers"), dependant.header_params),
+        (attrgetter("request.cookies"), dependant.cookie_params),
     ]
 
 
@@ -247,18 +301,22 @@ async def solve(plan: Plan, run: Run) -> tuple[dict[str, Any], list[Any]]:
     known = run.known
     errors: list[Any] = []
     for step in plan.straight:
-        values = {name: known[key] for name, key in step.given}
-        if step.body:
-            await _gather(step, run, values, errors)
-        else:
+        values = dict(zip(step.names, map(known.__getitem__, step.keys), strict=True)) if step.names else {}
+        if step.reads:
             _gather_most(step, run, values, errors)
+        if step.body:
+            await _gather_body(step, run, values, errors)
         if errors:
             # What is wrong is told in the order and as often as FastAPI meets it; what was called is known.
             return await _solve(plan.root, run)
         known[step.key] = await step.call(**values) if step.kind is Kind.COROUTINE else await _call(step, run, values)
-    values = {name: known[key] for name, key in plan.root.given}
-    await _gather(plan.root, run, values, errors)
-    return await _solve(plan.root, run) if errors else (values, errors)
+    step = plan.root
+    values = dict(zip(step.names, map(known.__getitem__, step.keys), strict=True)) if step.names else {}
+    if step.reads:
+        _gather_most(step, run, values, errors)
+    if step.body:
+        await _gather_body(step, run, values, errors)
+    return await _solve(step, run) if errors else (values, errors)
 
 
 async def _solve(step: Step, run: Run) -> tuple[dict[str, Any], list[Any]]:
@@ -281,7 +339,9 @@ async def _solve(step: Step, run: Run) -> tuple[dict[str, Any], list[Any]]:
         if child.name is not None:
             values[child.name] = solved
         known.setdefault(key, solved)
-    await _gather(step, run, values, errors)
+    _gather_most(step, run, values, errors)
+    if step.body:
+        await _gather_body(step, run, values, errors)
     return values, errors
 
 
@@ -290,24 +350,22 @@ async def _call(step: Step, run: Run, arguments: dict[str, Any]) -> Any:
         return await step.call(**arguments)
     if step.kind is Kind.FUNCTION:
         return await run_in_threadpool(step.call, **arguments)
-    scope = run.request.scope
+    scope = run.scope
     stack = scope["fastapi_function_astack" if step.is_function_scoped else "fastapi_inner_astack"]
     return await _solve_generator(dependant=step.dependant, request=run.request, stack=stack, sub_values=arguments)
 
 
-async def _gather(step: Step, run: Run, values: dict[str, Any], errors: list[Any]) -> None:
-    _gather_most(step, run, values, errors)
-    if step.body:
-        found, wrong = await request_body_to_args(
-            body_fields=step.body, received_body=run.body, embed_body_fields=step.embeds_body
-        )
-        values.update(found)
-        errors.extend(wrong)
+async def _gather_body(step: Step, run: Run, values: dict[str, Any], errors: list[Any]) -> None:
+    found, wrong = await request_body_to_args(
+        body_fields=step.body, received_body=run.body, embed_body_fields=step.embeds_body
+    )
+    values.update(found)
+    errors.extend(wrong)
 
 
 def _gather_most(step: Step, run: Run, values: dict[str, Any], errors: list[Any]) -> None:
-    for place, readers in step.parameters:
-        received = getattr(run.request, place)
+    for values_of, readers in step.parameters:
+        received = values_of(run)
         for reader in readers:
             reader.read(received, values, errors)
     for name, give in step.specials:

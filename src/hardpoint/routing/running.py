@@ -1,9 +1,10 @@
 """One route's handler, equal to the one that FastAPI makes of it."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from email.message import Message
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -13,14 +14,14 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import EndpointContext, RequestValidationError, ResponseValidationError
 from fastapi.sse import EventSourceResponse
-from fastapi.telemetry._api import get_telemetry_data
 from fastapi.utils import is_body_allowed_for_status_code
+from pydantic import TypeAdapter, ValidationError
 from starlette._exception_handler import wrap_app_handling_exceptions
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message as ASGIMessage
 from starlette.types import Receive, Scope, Send
 
-from hardpoint.routing.plan import Kind, Plan, Run, make_plan, solve
+from hardpoint.routing.plan import Kind, Plan, Run, located_errors, make_plan, solve
 
 __all__ = ["CompiledHandler", "compile_handler", "place_of", "place_of_request"]
 
@@ -34,20 +35,14 @@ _REPLACEABLE: Final = (
     "serialize_response",
     "solve_dependencies",
 )
+_functions: Final = itemgetter(*_REPLACEABLE)
 _MODULE: Final = vars(routing)
-_OWN: Final = {name: _MODULE[name] for name in _REPLACEABLE}
-
-
-def _is_replaced() -> bool:
-    for name, function in _OWN.items():  # noqa: SIM110 - a generator costs as much again, and this is asked each time.
-        if _MODULE[name] is not function:
-            return True
-    return False
+_OWN: Final = _functions(_MODULE)
 
 
 def _was_replaced_before() -> bool:
     folder = str(Path(routing.__file__).parent)
-    return not all(function.__code__.co_filename.startswith(folder) for function in _OWN.values())
+    return not all(function.__code__.co_filename.startswith(folder) for function in _OWN)
 
 
 def place_of(route: routing.APIRoute) -> Any:
@@ -107,9 +102,12 @@ class CompiledHandler:
         self._field = place.response_field
         self._response_class: type[Response] = _given(place.response_class)
         self._makes_json = self._field is not None and isinstance(place.response_class, DefaultPlaceholder)
-        self._serialize = None
-        if self._field is not None:
-            self._serialize = self._field.serialize_json if self._makes_json else self._field.serialize
+        status = self._status_code or 200
+        # Then the answer may go out without a `Response`, about which nothing is left to be found out.
+        self._sends_json = (
+            self._makes_json and self._step.kind is Kind.COROUTINE and is_body_allowed_for_status_code(status)
+        )
+        self._json_start = {"type": "http.response.start", "status": status}
         self._options = {
             "include": place.response_model_include,
             "exclude": place.response_model_exclude,
@@ -118,65 +116,93 @@ class CompiledHandler:
             "exclude_defaults": place.response_model_exclude_defaults,
             "exclude_none": place.response_model_exclude_none,
         }
+        # A keyword that says what is so anyway costs as much as one that does not.
+        self._json_options = {name: value for name, value in self._options.items() if value or name == "by_alias"}
 
     def may_answer(self, scope: Scope) -> bool:
         """Whether this request is one that this handler understands."""
-        return scope["method"] in self._methods and not self._is_left_to_fastapi()
+        return scope["method"] in self._methods and not self._is_left_to_fastapi(scope)
 
-    def _is_left_to_fastapi(self) -> bool:
-        has_overrides = self._overrides is not None and self._overrides.dependency_overrides
-        return bool(has_overrides) or get_telemetry_data() is not None or _is_replaced()
+    def _is_left_to_fastapi(self, scope: Scope) -> bool:
+        overrides = self._overrides
+        return bool(
+            (overrides is not None and overrides.dependency_overrides)
+            # Where FastAPI keeps what it has to tell OpenTelemetry of the request.
+            or scope.get("fastapi.telemetry") is not None
+            or _functions(_MODULE) != _OWN
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # What FastAPI's `request_response` does, in one function.
-        request = self._request_class(scope, receive, send)
+        run = Run(scope, receive, send, self._request_class)
+        request_stack = scope["fastapi_inner_astack"] = AsyncExitStack()
+        function_stack = scope["fastapi_function_astack"] = AsyncExitStack()
         has_started = has_answered = False
 
-        async def sender(message: ASGIMessage) -> None:
+        def sender(message: ASGIMessage) -> Awaitable[None]:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-            await send(message)
+            return send(message)
 
         try:
-            async with AsyncExitStack() as request_stack:
-                scope["fastapi_inner_astack"] = request_stack
-                async with AsyncExitStack() as function_stack:
-                    scope["fastapi_function_astack"] = function_stack
-                    response = await self._answer(request)
-                await response(scope, receive, sender)
+            try:
+                result = await self._result(run)
+                response, body = None, b""
+                is_bare = run.response is None and run.background_tasks is None
+                if self._sends_json and is_bare and not isinstance(result, Response):
+                    body = self._json(result, run)
+                else:
+                    response = await self._response_of(result, run)
+                # As blocks around this, the stacks would cost 4 microseconds; few requests put anything on them.
+                if _has_something(function_stack):
+                    await function_stack.aclose()
+                if response is not None:
+                    await response(scope, receive, sender)
+                else:
+                    has_started = True
+                    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+                    await send({**self._json_start, "headers": headers})
+                    await send({"type": "http.response.body", "body": body})
                 has_answered = True
+                if _has_something(request_stack):
+                    await request_stack.aclose()
+            except BaseException:
+                async with request_stack, function_stack:
+                    raise
         except Exception as error:  # noqa: BLE001 - Starlette finds out whose it is.
-            await _hand_on(error, request, send, has_started=has_started)
+            await _hand_on(error, run.request, send, has_started=has_started)
         else:
             if not has_answered:
                 await routing.request_response(_fail_and_swallow)(scope, receive, send)
 
     async def handle(self, request: Request) -> Response:
         """The response to `request`, inside of what FastAPI has around a handler."""
-        if self._is_left_to_fastapi():
+        if self._is_left_to_fastapi(request.scope):
             return await self._handler(request)
-        if type(request) is not self._request_class:
-            request = self._request_class(request.scope, request.receive, request._send)
-        return await self._answer(request)
+        run = Run(request.scope, request.receive, request._send, self._request_class)
+        if type(request) is self._request_class:
+            # Somebody may have read its body, which it remembers.
+            run.request = request
+        return await self._response_of(await self._result(run), run)
 
-    async def _answer(self, request: Request) -> Response:
-        run = Run(request)
+    async def _result(self, run: Run) -> Any:
         if self._has_body:
             try:
-                run.body = await self._read_body(request)
+                run.body = await self._read_body(run.request)
             except Exception as error:  # noqa: BLE001 - FastAPI says what becomes of it.
                 # Nothing has run yet, and reading fails for FastAPI as it did here.
-                return await self._handler(Request(request.scope, _raising(error)))
+                return await self._handler(Request(run.scope, _raising(error)))
         step = self._step
         values, errors = await solve(self._plan, run)
         if errors:
             body = None if run.body is Undefined else run.body
-            raise RequestValidationError(errors, body=body, endpoint_ctx=self._where(request))
+            raise RequestValidationError(errors, body=body, endpoint_ctx=self._where(run.request))
         if step.kind is Kind.COROUTINE:
-            result = await step.call(**values)
-        else:
-            result = await run_in_threadpool(step.call, **values)
+            return await step.call(**values)
+        return await run_in_threadpool(step.call, **values)
+
+    async def _response_of(self, result: Any, run: Run) -> Response:
         if isinstance(result, Response):
             if result.background is None:
                 result.background = run.background_tasks
@@ -190,6 +216,17 @@ class CompiledHandler:
         content_type = request.headers.get("content-type")
         is_json = _is_json(content_type) if content_type else not self._needs_content_type
         return await request.json() if is_json else content
+
+    def _json(self, result: Any, run: Run) -> bytes:
+        # What `_serialized` does, without the calls in between.
+        adapter: TypeAdapter[Any] = self._field._type_adapter
+        try:
+            value = adapter.validator.validate_python(result, from_attributes=True)
+        except ValidationError as error:
+            errors = located_errors(error, ("response",))
+        else:
+            return adapter.serializer.to_json(value, **self._json_options)
+        raise ResponseValidationError(errors=errors, body=result, endpoint_ctx=self._where(run.request))
 
     async def _make_response(self, result: Any, run: Run) -> Response:
         content = await self._serialized(result, run)
@@ -210,7 +247,7 @@ class CompiledHandler:
         return response
 
     async def _serialized(self, result: Any, run: Run) -> Any:
-        if self._serialize is None:
+        if self._field is None:
             return result if _is_plain(result) else jsonable_encoder(result)
         if self._step.kind is Kind.COROUTINE:
             value, errors = self._field.validate(result, {}, loc=("response",))
@@ -218,7 +255,8 @@ class CompiledHandler:
             value, errors = await run_in_threadpool(self._field.validate, result, {}, loc=("response",))
         if errors:
             raise ResponseValidationError(errors=errors, body=result, endpoint_ctx=self._where(run.request))
-        return self._serialize(value, **self._options)
+        serialize = self._field.serialize_json if self._makes_json else self._field.serialize
+        return serialize(value, **self._options)
 
     def _where(self, request: Request) -> EndpointContext:
         # What FastAPI tells of the endpoint in its errors.
@@ -247,6 +285,10 @@ async def _hand_on(error: Exception, request: Request, send: Send, *, has_starte
 
     app = wrap_app_handling_exceptions(failing, request)
     await app(request.scope, request.receive, nowhere if has_started else send)
+
+
+def _has_something(stack: AsyncExitStack) -> bool:
+    return bool(stack._exit_callbacks)  # type: ignore[attr-defined] # It says so in no other way.
 
 
 def _raising(error: Exception) -> Receive:
