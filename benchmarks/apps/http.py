@@ -39,7 +39,7 @@ from hardpoint.middleware import (
     TimingMiddleware,
 )
 from hardpoint.ratelimit import MemoryLimiter, RateLimit, RateLimitMiddleware
-from hardpoint.routing import CompiledRoute
+from hardpoint.routing import CompiledRoute, CompiledRoutesMiddleware
 
 ORIGINS = ["https://app.example.com"]
 RATE = "100000000/minute"
@@ -131,7 +131,8 @@ def compiled() -> FastAPI:
 
 def stack(*, is_compiled: bool = False, lifespan: Any = None, dependencies: Any = (), **log: Any) -> FastAPI:
     log_to_file(**log)
-    app = FastAPI(middleware=Stack(*parts().values()), openapi_url=None, lifespan=lifespan)
+    short = [Middleware(CompiledRoutesMiddleware)] if is_compiled else []
+    app = FastAPI(middleware=Stack(*parts().values(), *short), openapi_url=None, lifespan=lifespan)
     install_error_handlers(app)
     return with_route(app, *dependencies, compiled=is_compiled)
 

@@ -37,6 +37,7 @@ from hardpoint.middleware import (
 )
 from hardpoint.middleware.stack import _ROLES, _RULES
 from hardpoint.ratelimit import MemoryLimiter, Rate, RateLimit, RateLimitMiddleware
+from hardpoint.routing import CompiledRoutesMiddleware
 from support.asgi import call, client_of, http_scope, logged
 from support.servers import running_app
 
@@ -104,12 +105,21 @@ def test_an_order_is_accepted_exactly_when_it_breaks_no_rule(order: list[str]) -
 
 def test_every_rule_is_about_parts_that_exist() -> None:
     roles = set(_ROLES.values())
-    assert {role for rule in _RULES for role in rule[:2]} <= roles == set(PARTS)
+    assert {role for rule in _RULES for role in rule[:2]} <= roles == {*PARTS, "compiled routes"}
 
 
 def test_a_part_twice_is_refused_also_when_another_package_made_one() -> None:
     with pytest.raises(StackOrderError, match="already"):
         Stack(PARTS["CORS"], Middleware(StarletteCORSMiddleware))
+
+
+def test_nothing_stands_between_the_short_way_and_the_routes() -> None:
+    short, timing = Middleware(CompiledRoutesMiddleware), Middleware(TimingMiddleware)
+    assert not check_order([timing, short])
+    (fault,) = check_order([short, timing])
+    assert str(fault).startswith("TimingMiddleware must stand outside of CompiledRoutesMiddleware")
+    with pytest.raises(StackOrderError):
+        Stack(short, timing)
 
 
 def test_a_base_http_middleware_is_reported_and_not_refused() -> None:

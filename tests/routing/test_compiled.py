@@ -216,7 +216,7 @@ async def test_whoever_overrides_the_handler_or_puts_something_around_a_route_is
 async def test_under_another_version_of_fastapi_a_route_is_its_own(
     answered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardpoint.routing.compiled, "_IS_KNOWN", False)
+    monkeypatch.setattr(hardpoint.routing.compiled, "IS_KNOWN", False)
     app = app_with(simple)
     async with client_of(app) as client:
         assert (await client.get("/")).json() == 1

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -28,9 +28,10 @@ from fastapi.routing import APIRoute
 from fastapi.security import SecurityScopes
 from hypothesis import HealthCheck, example, given, settings
 from pydantic import AfterValidator, BaseModel, Field
+from starlette.middleware import Middleware
 from starlette.requests import Request
 
-from hardpoint.routing import CompiledRoute
+from hardpoint.routing import CompiledRoute, CompiledRoutesMiddleware
 from support.asgi import call, http_scope
 
 
@@ -197,7 +198,9 @@ def answer_of(shape: Shape, values: dict[str, Any], log: list[str]) -> Any:  # n
 RETURNS: dict[str, Any] = {"model": Item, "wrong_model": Item, "none": None}
 
 
-def make_app(shape: Shape, route_class: type[APIRoute]) -> tuple[FastAPI, list[str]]:
+def make_app(
+    shape: Shape, route_class: type[APIRoute], middlewares: Sequence[Middleware] = ()
+) -> tuple[FastAPI, list[str]]:
     log: list[str] = []
     parameters = []
     if shape.path is not None:
@@ -235,7 +238,7 @@ def make_app(shape: Shape, route_class: type[APIRoute]) -> tuple[FastAPI, list[s
     path = "/thing" if shape.path is None else "/thing/{path_value}"
     router = APIRouter(route_class=route_class)
     router.add_api_route(path, endpoint, methods=["POST", "GET"], **shape.options)
-    app = FastAPI()
+    app = FastAPI(middleware=middlewares)
     if shape.is_included:
         outer = APIRouter(
             prefix="/outer", dependencies=[Depends(make_dependency(Dependency("async", "optional"), 9, log))]
@@ -259,10 +262,12 @@ class Sent:
     method: str = "POST"
 
 
-async def outcome(shape: Shape, route_class: type[APIRoute], sent: list[Sent]) -> Any:
+async def outcome(
+    shape: Shape, route_class: type[APIRoute], sent: list[Sent], middlewares: Sequence[Middleware] = ()
+) -> Any:
     # FastAPI remembers where a function stands by its id, which the next generated one may have.
     routing._endpoint_context_cache.clear()
-    app, log = make_app(shape, route_class)
+    app, log = make_app(shape, route_class, middlewares)
     path = "/thing" if shape.path is None else "/thing/{}"
     prefix = "/outer/inner" if shape.is_included else ""
     seen: list[Any] = []
@@ -358,6 +363,7 @@ requests = st.builds(
 def test_generated_routes_answer_generated_requests_equally(shape: Shape, sent: list[Sent]) -> None:
     own = asyncio.run(outcome(shape, APIRoute, sent))
     assert asyncio.run(outcome(shape, CompiledRoute, sent)) == own
+    assert asyncio.run(outcome(shape, CompiledRoute, sent, [Middleware(CompiledRoutesMiddleware)])) == own
 
 
 def test_what_is_generated_is_compiled_and_reaches_every_kind_of_answer() -> None:

@@ -37,7 +37,10 @@ _ROLES: Final = {
     "hardpoint.ratelimit.middleware.RateLimitMiddleware": "rate limit",
     "hardpoint.middleware.body_limit.BodyLimitMiddleware": "body limit",
     "starlette.middleware.body_limit.RequestBodyLimitMiddleware": "body limit",
+    "hardpoint.routing.middleware.CompiledRoutesMiddleware": "compiled routes",
 }
+
+_INNERMOST: Final = "compiled routes"
 
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=:)[^:/@\s]+(?=@)")
 
@@ -113,9 +116,11 @@ def check_order(middlewares: Iterable[Middleware]) -> list[Fault]:
     """
     faults: list[Fault] = []
     places: dict[str, tuple[int, str]] = {}
+    last = (-1, "")
     for place, middleware in enumerate(middlewares):
         cls: Any = middleware.cls
         name = getattr(cls, "__name__", repr(cls))
+        last = (place, name)
         role = _ROLES.get(f"{getattr(cls, '__module__', '')}.{name}")
         if isinstance(cls, type) and issubclass(cls, BaseHTTPMiddleware):
             reason = "it is a BaseHTTPMiddleware, which loses context variables and costs a task and a stream each"
@@ -129,6 +134,8 @@ def check_order(middlewares: Iterable[Middleware]) -> list[Fault]:
     for outer, inner, reason in _RULES:
         if outer in places and inner in places and places[outer][0] > places[inner][0]:
             faults.append(Fault(places[outer][1], places[inner][1], reason))
+    if places.get(_INNERMOST, last) != last:
+        faults.append(Fault(last[1], places[_INNERMOST][1], "what goes straight to the routes would pass it by"))
     return faults
 
 

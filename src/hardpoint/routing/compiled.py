@@ -12,13 +12,13 @@ from hardpoint.routing.strict import StrictJSONRoute, StrictRequest, takes_json
 
 # What was compared with FastAPI's own handler, by its test suite and by generated requests; others keep their own.
 _KNOWN_VERSIONS: Final = ("0.165.",)
-_IS_KNOWN: Final = fastapi.__version__.startswith(_KNOWN_VERSIONS)
+IS_KNOWN: Final = fastapi.__version__.startswith(_KNOWN_VERSIONS)
 
-if TYPE_CHECKING or _IS_KNOWN:
+if TYPE_CHECKING or IS_KNOWN:
     # It reads what FastAPI has worked out about a route, by names that are FastAPI's own affair.
     from hardpoint.routing.running import CompiledHandler, compile_handler, place_of, place_of_request
 
-__all__ = ["CompiledRoute", "StrictCompiledRoute"]
+__all__ = ["IS_KNOWN", "CompiledRoute", "StrictCompiledRoute"]
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -40,6 +40,11 @@ class CompiledRoute(APIRoute):
         self._own_app = self.app
 
     @property
+    def is_wrapped(self) -> bool:
+        """Whether somebody has put something around `app`, which requests then pass through."""
+        return self.app is not self._own_app
+
+    @property
     def is_compiled(self) -> bool:
         """Whether this route, where it was declared, is answered in the short way."""
         return id(self) in self._compiled
@@ -47,7 +52,7 @@ class CompiledRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """A handler like FastAPI's own, which it has at hand for what it does not do itself."""
         handler = super().get_route_handler()
-        if not _IS_KNOWN:
+        if not IS_KNOWN:
             return handler
         place = place_of(self)
         is_strict = isinstance(self, StrictJSONRoute) and takes_json(place)
@@ -60,11 +65,17 @@ class CompiledRoute(APIRoute):
         self._compiled[id(place)] = compiled
         return compiled.handle
 
+    def handler_in(self, place: Any) -> "CompiledHandler | None":
+        """What answers requests for this route in a place of it without FastAPI's own around it, if anything does."""
+        if type(self).handle is not CompiledRoute.handle:
+            return None
+        compiled = self._compiled.get(id(place))
+        return compiled if compiled is not None and compiled.is_direct else None
+
     # Not a coroutine function, because it has nothing to wait for itself.
     def handle(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Answer a request that matched."""
-        # Whoever has put something around `app` is passed through.
-        if _IS_KNOWN and self.app is self._own_app:
+        if IS_KNOWN and not self.is_wrapped:
             compiled = self._compiled.get(id(place_of_request(self, scope)))
             if compiled is not None and compiled.is_direct and compiled.may_answer(scope):
                 return compiled(scope, receive, send)

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from hardpoint.routing.plan import Kind, Plan, Run, located_errors, make_plan, solve
 
-__all__ = ["CompiledHandler", "compile_handler", "place_of", "place_of_request"]
+__all__ = ["CompiledHandler", "compile_handler", "hand_on", "has_something", "place_of", "place_of_request"]
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -155,7 +155,7 @@ class CompiledHandler:
                 else:
                     response = await self._response_of(result, run)
                 # As blocks around this, the stacks would cost 4 microseconds; few requests put anything on them.
-                if _has_something(function_stack):
+                if has_something(function_stack):
                     await function_stack.aclose()
                 if response is not None:
                     await response(scope, receive, sender)
@@ -165,13 +165,13 @@ class CompiledHandler:
                     await send({**self._json_start, "headers": headers})
                     await send({"type": "http.response.body", "body": body})
                 has_answered = True
-                if _has_something(request_stack):
+                if has_something(request_stack):
                     await request_stack.aclose()
             except BaseException:
                 async with request_stack, function_stack:
                     raise
         except Exception as error:  # noqa: BLE001 - Starlette finds out whose it is.
-            await _hand_on(error, run.request, send, has_started=has_started)
+            await hand_on(error, run.request, send, has_started=has_started)
         else:
             if not has_answered:
                 await routing.request_response(_fail_and_swallow)(scope, receive, send)
@@ -273,8 +273,13 @@ async def _fail_and_swallow(request: Request) -> NoReturn:
     raise RuntimeError
 
 
-async def _hand_on(error: Exception, request: Request, send: Send, *, has_started: bool) -> None:
-    # Starlette's own search for a handler, which has to know whether an answer has begun.
+async def hand_on(error: Exception, request: Request, send: Send, *, has_started: bool) -> None:
+    """Let Starlette search for a handler of `error`, as where an answer has begun or not.
+
+    Raises:
+        Exception: `error`, which nobody handles; or what the handler raises.
+    """
+
     async def failing(_scope: Scope, _receive: Receive, note: Send) -> None:
         if has_started:
             await note({"type": "http.response.start"})
@@ -287,7 +292,8 @@ async def _hand_on(error: Exception, request: Request, send: Send, *, has_starte
     await app(request.scope, request.receive, nowhere if has_started else send)
 
 
-def _has_something(stack: AsyncExitStack) -> bool:
+def has_something(stack: AsyncExitStack) -> bool:
+    """Whether anything waits for the end of `stack`."""
     return bool(stack._exit_callbacks)  # type: ignore[attr-defined] # It says so in no other way.
 
 
