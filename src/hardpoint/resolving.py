@@ -68,7 +68,7 @@ async def resolved(
         yield solved.values
 
 
-async def link(connection: HTTPConnection, dependency: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+def link(connection: HTTPConnection, dependency: Callable[..., Awaitable[T]], *arguments: Any) -> Awaitable[T]:
     """What a dependency gives that another one stands on: called with `arguments`, or resolved where it is overridden.
 
     As parameters the links of a chain are as easy to replace, but FastAPI goes through everything that a dependency
@@ -87,7 +87,12 @@ async def link(connection: HTTPConnection, dependency: Callable[..., Awaitable[T
     provider = scope.get(_OVERRIDES) or scope.get("app")
     overrides = getattr(provider, "dependency_overrides", None)
     if not overrides or dependency not in overrides:
-        return await dependency(*arguments)
+        return dependency(*arguments)
+    return _overridden(connection, dependency, provider)
+
+
+async def _overridden(connection: HTTPConnection, dependency: Callable[..., Any], provider: Any) -> Any:
+    scope = connection.scope
 
     async def asking(found: Annotated[Any, Depends(dependency)]) -> None: ...
 
@@ -100,8 +105,7 @@ async def link(connection: HTTPConnection, dependency: Callable[..., Awaitable[T
     )
     if solved.errors:
         raise (RequestValidationError if scope["type"] == "http" else WebSocketRequestValidationError)(solved.errors)
-    given: T = solved.values["found"]
-    return given
+    return solved.values["found"]
 
 
 async def _nothing_to_receive() -> MutableMapping[str, Any]:

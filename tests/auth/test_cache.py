@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -13,6 +15,7 @@ from hardpoint.auth import Auth, AuthModels, PrincipalCache, UserMixin
 from hardpoint.auth.cache import open_principal_cache
 from hardpoint.broadcast import MemoryBroadcast
 from hardpoint.broadcast.valkey import open_valkey_broadcast
+from hardpoint.clock import utc_datetime, wall_clock
 from hardpoint.db import Database, open_database
 from hardpoint.errors import InvalidToken
 from hardpoint.testing import bearer
@@ -139,7 +142,7 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(processes: lis
         mark = process.cache.mark()
         found = await process.auth.authenticate(session, process.auth.tokens.verify(token))
         process.cache.clear()
-        process.cache.keep(process.auth.store(session), found, mark=mark)
+        process.cache.keep(process.auth.store(session), found, mark=mark, ends_at=utc_datetime(wall_clock() + 60))
         assert len(process.cache) == 0
 
 
@@ -178,10 +181,30 @@ async def test_an_entry_is_as_old_as_what_was_read(tmp_path: Path) -> None:
             store, mark = auth.store(session), cache.mark()
             found = await auth.authenticate(session, auth.tokens.verify(token))
             now += 4
-            cache.keep(store, found, mark=mark)
-            assert cache.get(store, found.session.id) is not None
+            today = utc_datetime(wall_clock())
+            cache.keep(store, found, mark=mark, ends_at=today + timedelta(minutes=1))
+            assert cache.get(store, found.session.id, now=today) is not None
             now += 1
-            assert cache.get(store, found.session.id) is None
+            assert cache.get(store, found.session.id, now=today) is None
+
+
+@pytest.mark.parametrize("ends_by", ["idle_seconds", "lifetime_seconds"])
+async def test_a_kept_session_ends_of_itself_to_the_second(tmp_path: Path, ends_by: str) -> None:
+    now = 1_800_000_000.0
+    cache = PrincipalCache(MemoryBroadcast(), ttl_seconds=1_000)
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}") as database:
+        await database.create_tables(Base.metadata)
+        options: dict[str, Any] = {"require_verified_email": False, "cache": cache, "clock": lambda: now}
+        process = Process(Auth(models=MODELS, secret=SECRET, **options, **{ends_by: 60}), database, cache)
+        _, token = await signed_up(process)
+        await process.whose(token)
+        before = process.queries
+        now += 59.9
+        await process.whose(token)
+        assert process.queries == before
+        now += 0.1
+        with pytest.raises(InvalidToken):
+            await process.whose(token)
 
 
 async def test_a_process_that_cannot_hear_the_others_reads_everything(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final
 
 from hardpoint.aio import is_wanted, running
@@ -48,7 +49,7 @@ class PrincipalCache:
         self._ttl_seconds = ttl_seconds
         self._max_entries = max_entries
         self._clock = clock
-        self._entries: OrderedDict[str, tuple[float, SessionAndUser[Any]]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[float, datetime, SessionAndUser[Any]]] = OrderedDict()
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self._changes = 0
 
@@ -59,19 +60,31 @@ class PrincipalCache:
         """What `keep` has to know of the moment before what it is to keep was read."""
         return self._changes, self._clock()
 
-    def get(self, store: AuthStore[Any], session_id: str) -> SessionAndUser[Any] | None:
+    def get(self, store: AuthStore[Any], session_id: str, *, now: datetime) -> SessionAndUser[Any] | None:
         """The session and its user, as if `store` had read them, or `None` when it has to."""
         entry = self._entries.get(session_id)
-        if entry is None or not self._broadcast.connected or self._clock() - entry[0] >= self._ttl_seconds:
+        if entry is None or not self._broadcast.connected:
             return None
-        return store.attach(entry[1])
+        read_at, ends_at, found = entry
+        if self._clock() - read_at >= self._ttl_seconds or now >= ends_at:
+            return None
+        return store.attach(found)
 
-    def keep(self, store: AuthStore[Any], found: SessionAndUser[Any], *, mark: tuple[int, float]) -> None:
-        """Keep what was read after `mark` was made, unless something was forgotten meanwhile."""
+    def keep(
+        self, store: AuthStore[Any], found: SessionAndUser[Any], *, mark: tuple[int, float], ends_at: datetime
+    ) -> None:
+        """Keep what was read after `mark` was made, unless something was forgotten meanwhile.
+
+        Args:
+            store: What has read it.
+            found: A living session and its user.
+            mark: What `mark` gave before.
+            ends_at: When the session ends if nothing is done.
+        """
         changes, read_at = mark
         if changes != self._changes or not self._broadcast.connected:
             return
-        self._entries[found.session.id] = (read_at, store.detach(found))
+        self._entries[found.session.id] = (read_at, ends_at, store.detach(found))
         self._entries.move_to_end(found.session.id)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
@@ -92,7 +105,7 @@ class PrincipalCache:
 
     def _forget(self, user_id: str) -> None:
         self._changes += 1
-        for session_id in [key for key, (_, found) in self._entries.items() if str(found.user.id) == user_id]:
+        for session_id in [key for key, (_, _, found) in self._entries.items() if str(found.user.id) == user_id]:
             del self._entries[session_id]
 
     def _hear(self, message: bytes) -> None:

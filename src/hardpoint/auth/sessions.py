@@ -1,7 +1,7 @@
 """Sessions: begun by a login, refreshed, looked at with every request, ended."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
@@ -127,14 +127,16 @@ class Sessions(AuthBase[U, S]):
         Raises:
             InvalidToken: The session is over, or the user is gone, disabled or another.
         """
-        found, cache, store = None, self._cache, self.store(session)
+        found, cache, store, now = None, self._cache, self.store(session), self.now()
         if cache is not None:
-            found = cache.get(store, claims.session_id)
-        if found is None or not self._is_living(found):
+            found = cache.get(store, claims.session_id, now=now)
+        if found is None:
             mark = None if cache is None else cache.mark()
             found = await self._living(store, claims.session_id)
             if found is not None and cache is not None and mark is not None:
-                cache.keep(store, found, mark=mark)
+                # A day is more than any entry lives, and a lifetime without end cannot be added to a time.
+                left = min(self._left_of(found.session, now), timedelta(days=1))
+                cache.keep(store, found, mark=mark, ends_at=now + left)
         if found is None or found.user.id != claims.user_id:
             raise InvalidToken
         return found
@@ -185,13 +187,12 @@ class Sessions(AuthBase[U, S]):
         return found if found is not None and self._is_living(found) else None
 
     def _is_living(self, found: SessionAndUser[U]) -> bool:
-        now, auth_session = self.now(), found.session
-        return (
-            auth_session.revoked_at is None
-            and found.user.is_active
-            and now - auth_session.created_at < self.lifetime
-            and now - auth_session.last_seen_at < self.idle
-        )
+        auth_session = found.session
+        is_over = self._left_of(auth_session, self.now()) <= timedelta(0)
+        return auth_session.revoked_at is None and found.user.is_active and not is_over
+
+    def _left_of(self, auth_session: AuthSession, now: datetime) -> timedelta:
+        return min(self.lifetime - (now - auth_session.created_at), self.idle - (now - auth_session.last_seen_at))
 
     async def new_ws_ticket(self, session: S, user: U, session_id: str) -> str:
         """A ticket that opens one WebSocket within 30 seconds."""

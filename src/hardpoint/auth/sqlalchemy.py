@@ -368,10 +368,12 @@ def _clone(row: T) -> T:
     known = instance_state(row)
     copy: Any = known.manager.new_instance()
     state = instance_state(copy)
-    for name, value in known.dict.items():
-        if name != "_sa_instance_state":
-            # What could be changed in place must not be changed in what is kept.
-            copy.__dict__[name] = value if type(value) in _UNCHANGING else deepcopy(value)
+    values = dict(known.dict)
+    del values["_sa_instance_state"]
+    if not _UNCHANGING.issuperset(map(type, values.values())):
+        # What could be changed in place must not be changed in what is kept.
+        values = {name: value if type(value) in _UNCHANGING else deepcopy(value) for name, value in values.items()}
+    copy.__dict__.update(values)
     state.key = known.key
     state.expired_attributes.update(known.expired_attributes)
     found: T = copy

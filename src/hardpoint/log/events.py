@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import FunctionType
 from typing import Any, Final
 
@@ -25,32 +26,65 @@ def _is_of_logging(function: object) -> bool:
 _CALL_HANDLERS: Final = logging.Logger.callHandlers if _is_of_logging(logging.Logger.callHandlers) else None
 
 
-def _json_handler(logger: logging.Logger) -> EventHandler | None:
-    """The `EventHandler` of JSON lines that alone would see what `logger` logs, if there is one."""
-    if logging.Logger.callHandlers is not _CALL_HANDLERS or logging.getLogRecordFactory() is not logging.LogRecord:
-        return None
-    only: logging.Handler | None = None
-    current: logging.Logger | None = logger
-    while current is not None:
-        if current.filters:
-            return None
-        if current.handlers:
-            if only is not None or len(current.handlers) > 1:
-                return None
-            only = current.handlers[0]
-        current = current.parent if current.propagate else None
-    if type(only) is not EventHandler or only.filters or only.level > logging.NOTSET:
-        return None
-    return only if type(only.formatter) is JsonFormatter else None
+# What decides who sees the records of a logger, a handler, and all of `logging`.
+_of_logger: Final = attrgetter("handlers", "filters", "propagate", "parent")
+_of_handler: Final = attrgetter("filters", "level", "formatter")
+_of_logging: Final = attrgetter("Logger.callHandlers", "_logRecordFactory")
+
+
+class _Destination:
+    """Where the events of a logger go.
+
+    It is found once and compared with what is so now, in C, at each event: to look for it anew would take three times
+    as long, and nobody says when `logging` is configured differently.
+
+    Args:
+        logger: The logger.
+
+    Attributes:
+        handler: The `EventHandler` of JSON lines that alone would see what is logged, if there is one.
+    """
+
+    __slots__ = ("_handlers", "_loggers", "_state", "handler")
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._loggers = [logger]
+        while (current := self._loggers[-1]).propagate and current.parent is not None:
+            self._loggers.append(current.parent)
+        self._handlers = [handler for each in self._loggers for handler in each.handlers]
+        self._state = self._state_now()
+        has_filters = any(each.filters for each in [*self._loggers, *self._handlers])
+        is_patched = _of_logging(logging) != (_CALL_HANDLERS, logging.LogRecord)
+        self.handler: EventHandler | None = None
+        if has_filters or is_patched or len(self._handlers) != 1:
+            return
+        (only,) = self._handlers
+        if type(only) is EventHandler and only.level <= logging.NOTSET and type(only.formatter) is JsonFormatter:
+            self.handler = only
+
+    def is_current(self) -> bool:
+        """Whether it still is what would be found."""
+        return self._state == (
+            _of_logging(logging),
+            list(map(_of_logger, self._loggers)),
+            list(map(_of_handler, self._handlers)),
+        )
+
+    def _state_now(self) -> tuple[Any, Any, Any]:
+        # Copies of the lists, which others change in place.
+        loggers = [(list(each.handlers), list(each.filters), each.propagate, each.parent) for each in self._loggers]
+        handlers = [(list(each.filters), each.level, each.formatter) for each in self._handlers]
+        return _of_logging(logging), loggers, handlers
 
 
 class EventLogger:
     """A thin layer over `logging.Logger` whose calls take an event name and keyword fields."""
 
-    __slots__ = ("stdlib",)
+    __slots__ = ("_destination", "stdlib")
 
     def __init__(self, stdlib: logging.Logger) -> None:
         self.stdlib = stdlib
+        self._destination = _Destination(stdlib)
 
     def debug(self, event: str, **fields: Any) -> None:
         """Log `event` for somebody who is looking for the cause of something."""
@@ -88,7 +122,10 @@ class EventLogger:
         stdlib = self.stdlib
         if not stdlib.isEnabledFor(level):
             return
-        handler = _json_handler(stdlib)
+        destination = self._destination
+        if not destination.is_current():
+            destination = self._destination = _Destination(stdlib)
+        handler = destination.handler
         if handler is not None:
             error = sys.exc_info()[1] if exc_info is True else exc_info or None
             try:
