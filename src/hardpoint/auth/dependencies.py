@@ -64,11 +64,15 @@ logger = get_logger("hardpoint.auth")
 U = TypeVar("U", bound=AuthUser, default=AuthUser)
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CREDENTIAL_HEADERS: Final = frozenset({b"authorization", b"x-api-key"})
 _scope_guards: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 
 
 class _Scheme(SecurityBase):
     """A security scheme in the OpenAPI document that takes no part in the request."""
+
+    is_inert = True
+    """Compiled routes do not call it: it always gives `None`."""
 
     def __init__(self, model: OAuth2Model | HTTPBearerModel | APIKey, scheme_name: str) -> None:
         self.model = model
@@ -178,14 +182,16 @@ async def credentials(connection: HTTPConnection) -> Credentials:
             section 2): which of them was meant is not for the server to guess.
         Unauthorized: An `Authorization` of another scheme.
     """
-    authorizations = connection.headers.getlist("authorization")
-    api_keys = connection.headers.getlist("x-api-key")
-    if len(authorizations) + len(api_keys) > 1:
+    # In one pass, at a third of the price of asking for each of them.
+    sent = [pair for pair in connection.scope["headers"] if pair[0] in _CREDENTIAL_HEADERS]
+    if len(sent) > 1:
         raise BadRequest("Send one kind of credentials, once", code="INVALID_REQUEST")
-    if api_keys:
-        return Credentials(api_key=api_keys[0])
-    if authorizations:
-        scheme, _, token = authorizations[0].partition(" ")
+    if sent:
+        ((name, raw),) = sent
+        value = raw.decode("latin-1")
+        if name == b"x-api-key":
+            return Credentials(api_key=value)
+        scheme, _, token = value.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthorized
         return Credentials(bearer=token.strip(" \t"))

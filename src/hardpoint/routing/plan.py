@@ -188,8 +188,9 @@ class Step:
     body: list[ModelField]
     embeds_body: bool
     specials: tuple[tuple[str, Callable[[Run], Any]], ...]
-    # Whether it takes anything from the request, other than its body.
+    # Whether it takes anything from the request.
     reads: bool
+    is_coroutine: bool
     # Under which names it gets what, of what is known by then.
     names: tuple[str, ...]
     keys: tuple[int, ...]
@@ -226,7 +227,8 @@ def make_step(dependant: Dependant, *, embeds_body: bool, keys: dict[Any, int] |
         body=dependant.body_params,
         embeds_body=embeds_body,
         specials=specials,
-        reads=bool(parameters or specials),
+        reads=bool(parameters or specials or dependant.body_params),
+        is_coroutine=kind is Kind.COROUTINE,
         names=tuple(child.name for child in given if child.name is not None),
         keys=tuple(child.key for child in given),
     )
@@ -272,17 +274,19 @@ class Plan:
         root: The endpoint.
         straight: Its dependencies, each once and after what it needs itself; `None` when one of them wants to be called
             anew each time.
+        constants: What those give that are there for the document alone, and are not called.
     """
 
     root: Step
     straight: tuple[Step, ...] | None
+    constants: dict[int, None]
 
 
 def make_plan(dependant: Dependant, *, embeds_body: bool) -> Plan:
     """The plan of a route."""
     root = make_step(dependant, embeds_body=embeds_body)
     if not all(child.is_repeatable for child in root.children):
-        return Plan(root, None)
+        return Plan(root, None, {})
     straight: dict[int, Step] = {}
 
     def add(step: Step) -> None:
@@ -291,7 +295,8 @@ def make_plan(dependant: Dependant, *, embeds_body: bool) -> Plan:
             straight.setdefault(child.key, child)
 
     add(root)
-    return Plan(root, tuple(straight.values()))
+    constants = {key: None for key, step in straight.items() if getattr(step.call, "is_inert", False)}
+    return Plan(root, tuple(step for step in straight.values() if step.key not in constants), constants)
 
 
 async def solve(plan: Plan, run: Run) -> tuple[dict[str, Any], list[Any]]:
@@ -300,22 +305,23 @@ async def solve(plan: Plan, run: Run) -> tuple[dict[str, Any], list[Any]]:
         return await _solve(plan.root, run)
     known = run.known
     errors: list[Any] = []
+    known.update(plan.constants)
     for step in plan.straight:
         values = dict(zip(step.names, map(known.__getitem__, step.keys), strict=True)) if step.names else {}
         if step.reads:
             _gather_most(step, run, values, errors)
-        if step.body:
-            await _gather_body(step, run, values, errors)
-        if errors:
-            # What is wrong is told in the order and as often as FastAPI meets it; what was called is known.
-            return await _solve(plan.root, run)
-        known[step.key] = await step.call(**values) if step.kind is Kind.COROUTINE else await _call(step, run, values)
+            if step.body:
+                await _gather_body(step, run, values, errors)
+            if errors:
+                # What is wrong is told in the order and as often as FastAPI meets it; what was called is known.
+                return await _solve(plan.root, run)
+        known[step.key] = await (step.call(**values) if step.is_coroutine else _call(step, run, values))
     step = plan.root
     values = dict(zip(step.names, map(known.__getitem__, step.keys), strict=True)) if step.names else {}
     if step.reads:
         _gather_most(step, run, values, errors)
-    if step.body:
-        await _gather_body(step, run, values, errors)
+        if step.body:
+            await _gather_body(step, run, values, errors)
     return await _solve(step, run) if errors else (values, errors)
 
 
