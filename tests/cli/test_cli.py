@@ -368,6 +368,7 @@ def test_the_services_own_stack_is_printed_outermost_first_and_is_right(tmp_path
         ("RateLimitMiddleware", "BodyLimitMiddleware"),
     ):
         assert names.index(outer) < names.index(inner)
+    assert names[-1] == "CompiledRoutesMiddleware"
 
 
 def test_the_stack_shows_no_secret(tmp_path: Path) -> None:

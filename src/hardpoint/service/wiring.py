@@ -29,6 +29,7 @@ from hardpoint.middleware import (
     TracingMiddleware,
 )
 from hardpoint.ratelimit import FailureLimiter, Limiter, Rate, RateLimit, RateLimitMiddleware
+from hardpoint.routing import CompiledRoutesMiddleware
 from starlette.middleware import Middleware
 
 from hardpoint.service.database import pool_options
@@ -73,6 +74,7 @@ def make_stack(settings: Settings) -> Stack:
         Middleware(TimeLimitMiddleware, seconds=_REQUEST_SECONDS),
         *limited,
         Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes),
+        Middleware(CompiledRoutesMiddleware),
     )
 
 
