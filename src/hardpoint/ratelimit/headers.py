@@ -31,7 +31,7 @@ def raw_limit_headers(decision: Decision) -> RawHeaders:
         *rate.fixed_headers,
         (b"x-ratelimit-remaining", b"%d" % remaining),
         (b"x-ratelimit-reset", b"%d" % reset),
-        (b"ratelimit", f'"{rate.name}";r={remaining};t={reset}'.encode()),
+        (b"ratelimit", rate.left_format % (remaining, reset)),
     ]
 
 

@@ -43,19 +43,25 @@ class MemoryLimiter:
 
     async def hit(self, *charges: Charge) -> Decision:
         """Charge all of `charges` when all are allowed, and none otherwise."""
+        return self.decide(*charges)
+
+    def decide(self, *charges: Charge) -> Decision:
+        """The same at once, for who need not wait."""
         now = int(self._clock() * 1_000_000)
         if len(charges) == 1:
             # The usual case, in one go: as the one below it takes twice as long.
-            (charge,) = charges
-            kept = self._buckets.get(charge.bucket)
-            scaled = now * charge.rate.scale
-            decision = judge_one(charge, 0 if kept is None else max(0, kept[0] - scaled))
+            charge = charges[0]
+            bucket, rate = charge.bucket, charge.rate
+            kept = self._buckets.get(bucket)
+            scaled = now * rate.scale
+            debt = kept[0] - scaled if kept is not None else 0
+            decision = judge_one(charge, max(0, debt))
             if decision.allowed and charge.cost:
-                self._buckets[charge.bucket] = (scaled + decision.debt, charge.rate)
+                self._buckets[bucket] = (scaled + decision.debt, rate)
                 if kept is None:
                     self._forget(now)
                 else:
-                    self._buckets.move_to_end(charge.bucket)
+                    self._buckets.move_to_end(bucket)
             return decision
         debts = [self._debt(charge, now) for charge in charges]
         decision = judge(charges, debts)

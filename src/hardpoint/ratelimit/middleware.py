@@ -1,7 +1,7 @@
 """Limits on the whole service."""
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
 
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +11,7 @@ from hardpoint.errors import ApiError, ServiceUnavailable, error_response
 from hardpoint.ratelimit.headers import SCOPE_KEY, Told
 from hardpoint.ratelimit.keys import needs_route
 from hardpoint.ratelimit.limit import RateLimit, limiter_of, refusal
+from hardpoint.ratelimit.memory import MemoryLimiter
 from hardpoint.ratelimit.rate import Charge, Decision, Limiter
 
 __all__ = ["RateLimitMiddleware"]
@@ -59,8 +60,8 @@ class RateLimitMiddleware(Part):
         self._limiter = limiter
         self._exempt_paths = frozenset(exempt_paths)
 
-    async def on_request(self, exchange: Exchange) -> ASGIApp | None:
-        """Charge the request."""
+    def on_request(self, exchange: Exchange) -> ASGIApp | Coroutine[Any, Any, ASGIApp | None] | None:
+        """Charge the request: at once where the buckets are in this process, and otherwise in a coroutine."""
         scope = exchange.scope
         # The usual request is none of these, and pays for no call.
         if (
@@ -69,18 +70,26 @@ class RateLimitMiddleware(Part):
             or (scope.get("root_path") and self._is_exempt_below_root(scope))
         ):
             return None
-        decision: Decision | None = None
-        if self._limits:
-            limiter = self._limiter if self._limiter is not None else limiter_of(scope)
-            try:
-                if self._only is not None and (charge := self._only.charge_of_scope(scope)) is not None:
-                    decision = await limiter.hit(charge)
-                else:
-                    decision = await limiter.hit(*await self._charges(scope))
-            except ServiceUnavailable as unavailable:
-                return _answer(scope, unavailable)
-            if not decision.allowed:
-                return _answer(scope, refusal(scope, decision))
+        if not self._limits:
+            return self._conclude(exchange, None)
+        limiter = self._limiter if self._limiter is not None else limiter_of(scope)
+        charge = self._only.charge_of_scope(scope) if self._only is not None else None
+        if charge is not None and type(limiter) is MemoryLimiter:
+            return self._conclude(exchange, limiter.decide(charge))
+        return self._ask(exchange, limiter, charge)
+
+    async def _ask(self, exchange: Exchange, limiter: Limiter, charge: Charge | None) -> ASGIApp | None:
+        scope = exchange.scope
+        try:
+            decision = await limiter.hit(*([charge] if charge is not None else await self._charges(scope)))
+        except ServiceUnavailable as unavailable:
+            return _answer(scope, unavailable)
+        return self._conclude(exchange, decision)
+
+    def _conclude(self, exchange: Exchange, decision: Decision | None) -> ASGIApp | None:
+        scope = exchange.scope
+        if decision is not None and not decision.allowed:
+            return _answer(scope, refusal(scope, decision))
         scope[SCOPE_KEY] = exchange.notes[self] = Told(decision, None)
         return None
 

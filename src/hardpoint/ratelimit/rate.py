@@ -58,6 +58,8 @@ class Rate:
     """The `RateLimit-Policy` header: the quota, and in how many seconds it comes back whole."""
     fixed_headers: tuple[tuple[bytes, bytes], ...] = field(init=False, repr=False, compare=False)
     """What a response says of the rate whatever is left of it."""
+    left_format: bytes = field(init=False, repr=False, compare=False)
+    """The `RateLimit` header, for what is left and in how many seconds the whole is back."""
     bucket: str = field(init=False, repr=False, compare=False)
     """What tells this rate's buckets from those of others; a name has no quotes, so it cannot be misread."""
 
@@ -81,6 +83,7 @@ class Rate:
         self._set("policy", f'"{self.name}";q={burst};w={self.whole_seconds(self.capacity)}')
         quota = (b"x-ratelimit-limit", b"%d" % burst)
         self._set("fixed_headers", (quota, (b"ratelimit-policy", self.policy.encode())))
+        self._set("left_format", b'"%s";r=%%d;t=%%d' % self.name.replace("%", "%%").encode())
         self._set("bucket", f'"{self.name}":{step}:{scale}:{burst}:')
 
     def _set(self, name: str, value: object) -> None:
