@@ -32,7 +32,7 @@ from support.servers import ValkeyServer  # noqa: E402
 PARTS = ["request_id", "timing", "access_log", "security_headers", "cors", "errors", "rate_limit", "body_limit"]
 OURS = ["", "_buffered", "_compiled", "_compiled_buffered"]
 GROUPS = {
-    "grounds": ["http.bare", "http.raw_asgi", "http.starlette", "http.compiled"],
+    "grounds": ["http.bare", "http.raw_asgi", "http.starlette", "http.compiled", "http.compiled_short"],
     "parts": ["http.bare", *(f"http.{part}" for part in PARTS)],
     "stack": ["http.bare", *(f"http.stack{kind}" for kind in OURS), "peers.textbook", "peers.litestar"],
     "auth": [

@@ -129,6 +129,11 @@ def compiled() -> FastAPI:
     return app_with(compiled=True)
 
 
+def compiled_short() -> FastAPI:
+    """The same, found by the middleware that looks for compiled routes."""
+    return app_with(Middleware(CompiledRoutesMiddleware), compiled=True)
+
+
 def stack(*, is_compiled: bool = False, lifespan: Any = None, dependencies: Any = (), **log: Any) -> FastAPI:
     log_to_file(**log)
     short = [Middleware(CompiledRoutesMiddleware)] if is_compiled else []

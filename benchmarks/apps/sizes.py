@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apps.http import Item
 from hardpoint.asgi import Exchange, Part
-from hardpoint.routing import CompiledRoute
+from hardpoint.routing import CompiledRoute, CompiledRoutesMiddleware
 
 SIZE = int(os.environ.get("BENCHMARK_SIZE", "0"))
 
@@ -72,10 +72,10 @@ def base_http() -> FastAPI:
     return _layers(HeaderBase)
 
 
-def _routes(*, compiled: bool) -> FastAPI:
+def _routes(*middlewares: Middleware, compiled: bool) -> FastAPI:
     """The route that is asked for comes last."""
     options = {"route_class": CompiledRoute} if compiled else {}
-    app, router = FastAPI(openapi_url=None), APIRouter(**options)
+    app, router = FastAPI(openapi_url=None, middleware=middlewares), APIRouter(**options)
 
     async def other(item_id: int) -> Item:
         return Item(id=item_id, name="another", price=1)
@@ -97,6 +97,10 @@ def routes() -> FastAPI:
 
 def routes_compiled() -> FastAPI:
     return _routes(compiled=True)
+
+
+def routes_short() -> FastAPI:
+    return _routes(Middleware(CompiledRoutesMiddleware), compiled=True)
 
 
 def _body(*, compiled: bool) -> FastAPI:
