@@ -302,3 +302,50 @@ def test_a_stream_that_is_gone_is_reported_as_logging_reports_it(capsys: pytest.
 def test_a_negative_wait_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         EventHandler(io.StringIO(), JsonFormatter(), flush_seconds=-1)
+
+
+async def test_deferred_fields_are_made_with_their_line() -> None:
+    made: list[int] = []
+
+    def fields() -> dict[str, Any]:
+        made.append(1)
+        return {"path": "/", "status": 200}
+
+    with handled(flush_seconds=60) as (logger, stream):
+        EventLogger(logger).deferred("request", fields)
+        assert (made, stream.getvalue()) == ([], "")
+        logger.handlers[0].flush()
+        assert made == [1]
+        line = json.loads(stream.getvalue())
+        assert (line["event"], line["path"], line["status"]) == ("request", "/", 200)
+        logger.setLevel(logging.WARNING)
+        EventLogger(logger).deferred("request", fields)
+        assert made == [1]
+
+
+def test_somebody_else_sees_deferred_fields_as_any_others() -> None:
+    with handled() as (logger, _):
+        events, records = EventLogger(logger), Records()
+        events.deferred("before", lambda: {"path": "/"})
+        logger.addHandler(records)
+        events.deferred("request", lambda: {"path": "/"})
+        assert records.fields("request") == [{"path": "/"}]
+        assert records.fields("before") == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda logger, other: setattr(logger, "handlers", [*logger.handlers, other]),
+        lambda logger, other: logger.handlers[0].addFilter(lambda record: other.handle(record) or True),
+        lambda logger, other: logger.addFilter(lambda record: other.handle(record) or True),
+        lambda logger, other: logger.handlers.append(other),
+    ],
+)
+def test_whoever_comes_later_sees_every_record_from_then_on(change: Any) -> None:
+    with handled() as (logger, _):
+        events, records = EventLogger(logger), Records()
+        events.info("before")
+        change(logger, records)
+        events.info("after")
+        assert [record.getMessage() for record in records.records] == ["after"]

@@ -324,3 +324,32 @@ async def test_a_strict_one_refuses_bad_json_in_both_ways(answered: list[str]) -
         app.dependency_overrides[nothing] = lambda: None
         assert (await client.post("/direct", content='{"a": NaN}')).status_code == 422
     assert set(answered) == {"direct", "not"}
+
+
+async def test_what_is_inert_is_not_called_and_what_only_looks_so_is(answered: list[str]) -> None:
+    class Dependency:
+        def __init__(self, mark: Any) -> None:
+            self.hardpoint_is_inert = mark
+
+        async def __call__(self) -> int:
+            return 7
+
+    class Everything:
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return self
+
+        async def __call__(self) -> int:
+            return 7
+
+    async def endpoint(
+        inert: Annotated[Any, Depends(Dependency(mark=True))],
+        other: Annotated[Any, Depends(Dependency(mark=1))],
+        everything: Annotated[Any, Depends(Everything())],
+    ) -> list[int | None]:
+        return [inert, other, everything]
+
+    async with client_of(app_with(endpoint)) as client:
+        assert (await client.get("/")).json() == [None, 7, 7]
+    assert answered == ["direct"]

@@ -71,7 +71,7 @@ _scope_guards: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 class _Scheme(SecurityBase):
     """A security scheme in the OpenAPI document that takes no part in the request."""
 
-    is_inert = True
+    hardpoint_is_inert: Final = True
     """Compiled routes do not call it: it always gives `None`."""
 
     def __init__(self, model: OAuth2Model | HTTPBearerModel | APIKey, scheme_name: str) -> None:

@@ -295,7 +295,8 @@ def make_plan(dependant: Dependant, *, embeds_body: bool) -> Plan:
             straight.setdefault(child.key, child)
 
     add(root)
-    constants = {key: None for key, step in straight.items() if getattr(step.call, "is_inert", False)}
+    # Compared, because an object that has every attribute, such as a mock, is none of them.
+    constants = {key: None for key, step in straight.items() if getattr(step.call, "hardpoint_is_inert", None) is True}
     return Plan(root, tuple(step for step in straight.values() if step.key not in constants), constants)
 
 
