@@ -56,7 +56,7 @@ def refuse_thirteen(value: int) -> int:
 
 # Each kind of parameter: its annotation, and its default if it has one.
 # `make test-fastapi` asks for thousands.
-EXAMPLES = int(os.environ.get("HARDPOINT_EQUALITY_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("HARDPOINT_EQUALITY_EXAMPLES", "120"))
 NONE = inspect.Parameter.empty
 PATH: dict[str, Any] = {"int": int, "str": str, "uuid": UUID, "literal": Literal["a", "b"]}
 PARAMETERS: dict[str, tuple[Any, Any]] = {

@@ -133,7 +133,7 @@ async def answers(tree: list[Any], middlewares: list[Middleware], root_path: str
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(trees, st.sampled_from(["", "/root"]))
 @example([("compiled", "/a", {"GET"}), ("compiled", "/{x}", {"GET"})], "")
 def test_the_same_route_answers_and_knows_the_same(tree: list[Any], root_path: str) -> None:
