@@ -54,10 +54,10 @@ def refuse_thirteen(value: int) -> int:
     return value
 
 
-# Each kind of parameter: its annotation, and its default if it has one.
 # `make test-fastapi` asks for thousands.
 EXAMPLES = int(os.environ.get("HARDPOINT_EQUALITY_EXAMPLES", "120"))
 NONE = inspect.Parameter.empty
+# Each kind of parameter: its annotation, and its default if it has one.
 PATH: dict[str, Any] = {"int": int, "str": str, "uuid": UUID, "literal": Literal["a", "b"]}
 PARAMETERS: dict[str, tuple[Any, Any]] = {
     "number": (int, NONE),

@@ -1,6 +1,7 @@
 """The short way finds the route that FastAPI's routers would find, and leaves the rest to them."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, example, given, settings
+from starlette.convertors import CONVERTOR_TYPES, Convertor
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -133,7 +135,13 @@ async def answers(tree: list[Any], middlewares: list[Middleware], root_path: str
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+# As in the comparison of answers, `make test-fastapi` asks for thousands.
+EXAMPLES = int(os.environ.get("HARDPOINT_EQUALITY_EXAMPLES", "60"))
+
+
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(trees, st.sampled_from(["", "/root"]))
 @example([("compiled", "/a", {"GET"}), ("compiled", "/{x}", {"GET"})], "")
 def test_the_same_route_answers_and_knows_the_same(tree: list[Any], root_path: str) -> None:
@@ -216,6 +224,40 @@ async def test_what_nobody_handles_is_raised_on(answered: list[str]) -> None:
     with pytest.raises(KeyError):
         await call(app, http_scope("/items/14"))
     assert answered == ["/items/14"]
+
+
+@pytest.mark.parametrize("middlewares", [[], SHORT])
+async def test_what_a_convertor_or_a_route_raises_finds_its_handler(
+    monkeypatch: pytest.MonkeyPatch, middlewares: list[Middleware]
+) -> None:
+    class Month(Convertor[int]):
+        regex = "[0-9]+"
+
+        def convert(self, value: str) -> int:
+            if int(value) > 12:
+                raise HTTPException(404, "There is no such month")
+            return int(value)
+
+        def to_string(self, value: int) -> str:
+            return str(value)
+
+    class Moody(APIRoute):
+        def matches(self, scope: Scope) -> Any:
+            raise HTTPException(418, "Not today")
+
+    monkeypatch.setitem(CONVERTOR_TYPES, "month", Month())
+    app = app_with(middlewares=middlewares)
+
+    @app.get("/months/{number:month}")
+    async def month(number: int) -> int:
+        return number
+
+    app.router.add_api_route("/moody", month, route_class_override=Moody)
+    app.add_api_route("/later", month)
+    async with client_of(app) as client:
+        assert (await client.get("/months/7")).json() == 7
+        assert (await client.get("/months/13")).json() == {"detail": "There is no such month"}
+        assert (await client.get("/later")).status_code == 418
 
 
 async def test_files_are_closed_after_the_answer_and_learn_of_its_failure(answered: list[str]) -> None:

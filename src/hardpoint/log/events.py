@@ -26,10 +26,14 @@ def _is_of_logging(function: object) -> bool:
 _CALL_HANDLERS: Final = logging.Logger.callHandlers if _is_of_logging(logging.Logger.callHandlers) else None
 
 
-# What decides who sees the records of a logger, a handler, and all of `logging`.
+# What decides who sees the records of a logger and of a handler.
 _of_logger: Final = attrgetter("handlers", "filters", "propagate", "parent")
 _of_handler: Final = attrgetter("filters", "level", "formatter")
-_of_logging: Final = attrgetter("Logger.callHandlers", "_logRecordFactory")
+
+
+def _of_logging() -> tuple[object, object]:
+    """The same for all of `logging`."""
+    return logging.Logger.callHandlers, logging.getLogRecordFactory()
 
 
 class _Destination:
@@ -54,7 +58,7 @@ class _Destination:
         self._handlers = [handler for each in self._loggers for handler in each.handlers]
         self._state = self._state_now()
         has_filters = any(each.filters for each in [*self._loggers, *self._handlers])
-        is_patched = _of_logging(logging) != (_CALL_HANDLERS, logging.LogRecord)
+        is_patched = _of_logging() != (_CALL_HANDLERS, logging.LogRecord)
         self.handler: EventHandler | None = None
         if has_filters or is_patched or len(self._handlers) != 1:
             return
@@ -65,7 +69,7 @@ class _Destination:
     def is_current(self) -> bool:
         """Whether it still is what would be found."""
         return self._state == (
-            _of_logging(logging),
+            _of_logging(),
             list(map(_of_logger, self._loggers)),
             list(map(_of_handler, self._handlers)),
         )
@@ -74,7 +78,7 @@ class _Destination:
         # Copies of the lists, which others change in place.
         loggers = [(list(each.handlers), list(each.filters), each.propagate, each.parent) for each in self._loggers]
         handlers = [(list(each.filters), each.level, each.formatter) for each in self._handlers]
-        return _of_logging(logging), loggers, handlers
+        return _of_logging(), loggers, handlers
 
 
 class EventLogger:

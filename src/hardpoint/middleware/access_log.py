@@ -74,7 +74,7 @@ class AccessLogMiddleware(Part):
             _fields,
             scope.get("method", "GET"),
             scope["path"],
-            self._outcome(exchange),
+            _outcome(exchange),
             self._clock() - noted[0],
             client[0] if client else None,
             exchange.headers.get(b"user-agent"),
@@ -88,11 +88,12 @@ class AccessLogMiddleware(Part):
         else:
             self._logger.deferred(event, fields)
 
-    def _outcome(self, exchange: Exchange) -> dict[str, Any]:
-        if not isinstance(exchange, WebSocketExchange):
-            return {"status": exchange.status, "bytes": exchange.body_bytes, "complete": exchange.complete}
-        refused = {} if exchange.status is None else {"status": exchange.status}
-        return {"accepted": exchange.accepted, "close_code": exchange.close_code, **refused}
+
+def _outcome(exchange: Exchange) -> dict[str, Any]:
+    if not isinstance(exchange, WebSocketExchange):
+        return {"status": exchange.status, "bytes": exchange.body_bytes, "complete": exchange.complete}
+    refused = {} if exchange.status is None else {"status": exchange.status}
+    return {"accepted": exchange.accepted, "close_code": exchange.close_code, **refused}
 
 
 def _fields(

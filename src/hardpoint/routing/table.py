@@ -69,8 +69,15 @@ class RouteTable:
     def find(self, scope: Scope) -> CompiledHandler | None:
         """What answers a request in the short way, of which the scope then knows all that FastAPI's routers tell it.
 
-        `None` when another route takes the request, or none: then the scope is as it was.
+        `None` when another route takes the request, or none: then the scope is as it was. So it is when something is
+        raised, by a convertor or a route that is asked: FastAPI meets that again, where exceptions have handlers.
         """
+        try:
+            return self._find(scope)
+        except Exception:  # noqa: BLE001 - whatever it is.
+            return None
+
+    def _find(self, scope: Scope) -> CompiledHandler | None:
         # By identity, in C: a thousand routes take 6 microseconds.
         if self._router.routes != self._routes or list(map(_version, self._routers)) != self._versions:
             self._build()
@@ -116,13 +123,16 @@ class RouteTable:
         for route in self._routes:
             entries += self._entries_of(route)
         self._versions = list(map(_version, self._routers))
-        firsts = [_first_segment(entry) for entry in entries]
-        self._by_segment = {
-            segment: [entry for entry, first in zip(entries, firsts, strict=True) if first in {None, segment}]
-            for segment in firsts
-            if segment is not None
-        }
-        self._others = [entry for entry, first in zip(entries, firsts, strict=True) if first is None]
+        self._by_segment, self._others = {}, []
+        for entry in entries:
+            segment = _first_segment(entry)
+            if segment is None:
+                for several in (self._others, *self._by_segment.values()):
+                    several.append(entry)
+            else:
+                if segment not in self._by_segment:
+                    self._by_segment[segment] = list(self._others)
+                self._by_segment[segment].append(entry)
 
     def _entries_of(self, route: BaseRoute) -> Iterator[_Entry]:
         kind = type(route)
