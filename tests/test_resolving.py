@@ -5,11 +5,12 @@ from typing import Annotated
 
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
+from fastapi.dependencies.utils import get_dependant
 from fastapi.testclient import TestClient
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
-from hardpoint.resolving import link
+from hardpoint.resolving import Overrides, has_overrides, link, resolved
 
 
 async def greeting(name: str) -> str:
@@ -82,3 +83,49 @@ def test_what_an_override_misses_is_told_as_of_any_parameter(app: FastAPI, clien
     with pytest.raises(WebSocketDisconnect) as closing:
         heard(client, "/rooms/x")
     assert closing.value.code == 1008
+
+
+def test_an_override_is_called_once_in_a_request_however_many_ask(app: FastAPI, client: TestClient) -> None:
+    calls: list[str] = []
+
+    async def elsewhere() -> str:
+        calls.append("called")
+        return f"Hello {len(calls)}"
+
+    async def asks_too(connection: HTTPConnection) -> str:
+        return await link(connection, greeting, "Ben")
+
+    @app.get("/both")
+    async def both(one: Asked, other: Annotated[str, Depends(asks_too)]) -> list[str]:
+        return [one, other]
+
+    assert client.get("/both").json() == ["Hello Ann", "Hello Ben"]
+    app.dependency_overrides[greeting] = elsewhere
+    assert client.get("/both").json() == ["Hello 1", "Hello 1"]
+    assert client.get("/both").json() == ["Hello 2", "Hello 2"]
+
+
+async def test_what_is_resolved_inside_of_a_connection_asks_anew() -> None:
+    calls: list[str] = []
+
+    async def elsewhere() -> str:
+        calls.append("called")
+        return str(len(calls))
+
+    async def function(found: Asked) -> None: ...
+
+    scope = {"type": "http", "headers": [], "query_string": b"", "hardpoint.given": {greeting: "of the connection"}}
+    dependant = get_dependant(path="/", call=function)
+    for expected in ["1", "2"]:
+        async with resolved(dependant, scope, overrides=Overrides({greeting: elsewhere})) as values:
+            assert values == {"found": expected}
+
+
+def test_whether_anything_is_replaced() -> None:
+    app = FastAPI()
+    assert not has_overrides(HTTPConnection({"type": "http", "app": app}))
+    assert not has_overrides(HTTPConnection({"type": "http"}))
+    app.dependency_overrides[greeting] = asks
+    assert has_overrides(HTTPConnection({"type": "http", "app": app}))
+    overrides = Overrides({greeting: asks})
+    assert has_overrides(HTTPConnection({"type": "http", "hardpoint.overrides": overrides}))

@@ -4,7 +4,23 @@ from typing import Any
 
 from starlette.types import Scope
 
-__all__ = ["route_methods", "route_template"]
+__all__ = ["of_lifespan", "route_methods", "route_template"]
+
+
+def of_lifespan(scope: Scope, name: str) -> Any:
+    """What the lifespan's state holds under `name`.
+
+    Raises:
+        RuntimeError: Nothing, or no lifespan has run.
+    """
+    # Not `connection.state`, which makes an object to say the same.
+    try:
+        return scope["state"][name]
+    except KeyError:
+        raise RuntimeError(
+            f"The lifespan's state has no {name!r}: the lifespan must open a resource of that name, and a test client "
+            "must run the lifespan, which Starlette's does as a context manager alone"
+        ) from None
 
 
 def route_template(scope: Scope) -> str | None:

@@ -3,20 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import JSON, event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session
 
-from hardpoint.auth import Auth, AuthModels, PrincipalCache, UserMixin
+from hardpoint.auth import Auth, AuthModels, PrincipalCache, SessionAndUser, UserMixin
 from hardpoint.auth.cache import open_principal_cache
 from hardpoint.broadcast import MemoryBroadcast
 from hardpoint.broadcast.valkey import open_valkey_broadcast
 from hardpoint.clock import utc_datetime, wall_clock
-from hardpoint.db import Database, open_database
+from hardpoint.db import Database, LazySession, open_database
 from hardpoint.errors import InvalidToken
 from hardpoint.testing import bearer
 from support.servers import ValkeyServer
@@ -29,6 +31,7 @@ class Base(DeclarativeBase): ...
 
 class User(UserMixin, Base):
     __tablename__ = "users"
+    tags: Mapped[list[str]] = mapped_column(JSON, default=list)
 
 
 MODELS = AuthModels.beside(User)
@@ -45,9 +48,12 @@ class Process:
     def _count(self, *_: object) -> None:
         self.queries += 1
 
+    async def found(self, session: AsyncSession, token: str) -> SessionAndUser[User]:
+        return await self.auth.authenticate(session, self.auth.tokens.verify(token))
+
     async def whose(self, token: str) -> User:
         async with self.database.session() as session:
-            return (await self.auth.authenticate(session, self.auth.tokens.verify(token))).user
+            return (await self.found(session, token)).user
 
 
 @pytest.fixture
@@ -186,6 +192,99 @@ async def test_an_entry_is_as_old_as_what_was_read(tmp_path: Path) -> None:
             assert cache.get(store, found.session.id, now=today) is not None
             now += 1
             assert cache.get(store, found.session.id, now=today) is None
+
+
+@pytest.fixture
+async def process(tmp_path: Path) -> AsyncIterator[Process]:
+    """One alone, whose entries do not grow old."""
+    cache = PrincipalCache(MemoryBroadcast(), ttl_seconds=1_000)
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}") as database:
+        await database.create_tables(Base.metadata)
+        yield Process(Auth(models=MODELS, secret=SECRET, require_verified_email=False, cache=cache), database, cache)
+
+
+async def test_what_a_request_does_to_its_user_is_not_done_to_what_is_kept(process: Process) -> None:
+    _, token = await signed_up(process)
+    await process.whose(token)
+    with pytest.raises(ZeroDivisionError):
+        async with process.database.session() as session:
+            found = await process.found(session, token)
+            found.user.role = "admin"
+            found.user.tags.append("changed in place")
+            raise ZeroDivisionError
+    again = await process.whose(token)
+    assert (again.role, again.tags) == ("user", [])
+
+
+async def test_what_is_kept_belongs_to_the_session_of_each_request(process: Process) -> None:
+    _, token = await signed_up(process)
+    await process.whose(token)
+    before = process.queries
+    async with process.database.session() as session:
+        assert isinstance(session, LazySession)
+        found = await process.found(session, token)
+        assert (found.session.user_id, process.queries) == (found.user.id, before)
+        assert not session.is_used
+        # From here on it is, and has what it gave before.
+        assert await session.get(User, found.user.id) is found.user
+        assert object_session(found.session) is object_session(found.user) is session.sync_session
+        assert (await process.found(session, token)).user is found.user
+    assert process.queries == before
+    async with process.database.session() as session:
+        (await process.found(session, token)).user.name = "Ann"
+    async with process.database.session() as session:
+        stored = await session.get(User, found.user.id)
+        assert stored is not None
+        assert stored.name == "Ann"
+
+
+async def test_a_sessions_row_is_made_for_whoever_asks_for_it(process: Process) -> None:
+    _, token = await signed_up(process)
+    await process.whose(token)
+    async with process.database.session() as session:
+        assert isinstance(session, LazySession)
+        found = await process.found(session, token)
+        # As long as nobody does there is the user alone.
+        assert len({type(row) for row in session.sync_session}) == 1
+        assert found.session is found.session
+        assert {type(row) for row in session.sync_session} == {User, MODELS.session}
+
+
+async def test_a_sessions_row_that_is_asked_for_late_is_the_one_that_was_changed_meanwhile(process: Process) -> None:
+    _, token = await signed_up(process)
+    session_id = process.auth.tokens.verify(token).session_id
+    await process.whose(token)
+    async with process.database.session() as session:
+        found = await process.found(session, token)
+        row = await session.get_one(MODELS.session, session_id)
+        row.device = "another"
+        assert found.session is row
+        assert found.session.device == "another"
+    async with process.database.session() as session:
+        assert (await session.get_one(MODELS.session, session_id)).device == "another"
+
+
+async def test_what_is_kept_of_one_user_is_nothing_for_another(process: Process) -> None:
+    user, token = await signed_up(process)
+    claims = process.auth.tokens.verify(token)
+    await process.whose(token)
+    async with process.database.session() as session:
+        store, now = process.auth.store(session), process.auth.now()
+        assert process.cache.get(store, claims.session_id, now=now, user_id=user.id) is not None
+        assert process.cache.get(store, claims.session_id, now=now, user_id=user.id + 1) is None
+        with pytest.raises(InvalidToken):
+            await process.auth.authenticate(session, replace(claims, user_id=user.id + 1))
+
+
+async def test_a_store_that_copies_in_a_way_of_its_own_attaches_by_a_merge(process: Process) -> None:
+    _, token = await signed_up(process)
+    async with process.database.session() as session:
+        read = await process.found(session, token)
+        session.expunge_all()
+        attached = process.auth.store(session).attach(SessionAndUser(read.session, read.user))
+        assert attached.user is not read.user
+        assert (attached.user.id, attached.session.id) == (read.user.id, read.session.id)
+        assert attached.user in session
 
 
 @pytest.mark.parametrize("ends_by", ["idle_seconds", "lifetime_seconds"])

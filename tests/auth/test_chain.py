@@ -1,26 +1,30 @@
 """Each link from a header to a role, replaced alone, on a route and on a socket of one application."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
+from hardpoint import context
 from hardpoint.auth import (
     AccessClaims,
     Auth,
     Credentials,
     CurrentUser,
     MemoryDatabase,
+    MemorySession,
     MemoryStore,
     MemoryUser,
     OptionalUser,
     Principal,
     Roles,
+    SessionAndUser,
     UnsavedSession,
     access_claims,
     allowed_origins,
@@ -33,9 +37,10 @@ from hardpoint.auth import (
     optional_principal,
     require_owner,
 )
-from hardpoint.db import CursorSigner
+from hardpoint.db import CursorSigner, Session, get_database, session
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import Lifespan, Resource
+from hardpoint.routing import CompiledRoute
 from hardpoint.testing import signed_in
 
 PASSWORD = "correct horse battery staple"
@@ -51,7 +56,9 @@ class Application:
     """One with a guarded route and a guarded socket, and an account in it."""
 
     def __init__(self) -> None:
-        self.auth = Auth(store=MemoryStore, secret=SECRET, require_verified_email=False)
+        self.auth = Auth(store=self._store, secret=SECRET, require_verified_email=False)
+        # The sessions in which anything was asked of the store.
+        self.asked_in: list[MemorySession] = []
         self.database = MemoryDatabase()
         self.app = FastAPI(
             lifespan=Lifespan(
@@ -93,9 +100,13 @@ class Application:
 
         asyncio.run(self._register("ann@example.com"))
 
+    def _store(self, transaction: MemorySession) -> MemoryStore:
+        self.asked_in.append(transaction)
+        return MemoryStore(transaction)
+
     async def _register(self, email: str) -> None:
-        async with self.database.session() as session:
-            await self.auth.create_user(session, email=email, password=PASSWORD, role="user")
+        async with self.database.session() as transaction:
+            await self.auth.create_user(transaction, email=email, password=PASSWORD, role="user")
 
     @contextmanager
     def with_override(self, link: Callable[..., Any], replacement: Callable[..., Any]) -> Iterator[None]:
@@ -245,6 +256,99 @@ def test_what_accounts_are_of_is_replaced(visitor: Visitor, application: Applica
     other = Auth(store=MemoryStore, secret=SECRET[::-1], require_verified_email=False)
     with application.with_override(get_auth, lambda: other):
         assert visitor.ask("/me", {"Authorization": f"Bearer {token}"}) == 401
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, CompiledRoute])
+@pytest.mark.parametrize("replaced", [None, get_database, session])
+def test_the_route_and_the_chain_have_one_session_whatever_gives_it(
+    application: Application, visitor: Visitor, route_class: type[APIRoute], replaced: Callable[..., Any] | None
+) -> None:
+    opened, closed, of_the_route = list[Any](), list[Any](), list[Any]()
+
+    class Elsewhere:
+        @asynccontextmanager
+        async def session(self) -> AsyncIterator[MemorySession]:
+            async with application.database.session() as one:
+                opened.append(one)
+                yield one
+                closed.append(one)
+
+    async def session_of_elsewhere() -> AsyncIterator[MemorySession]:
+        async with Elsewhere().session() as one:
+            yield one
+
+    path = f"/session/{route_class.__name__}/{replaced.__name__ if replaced else None}"
+    router = APIRouter(route_class=route_class)
+
+    @router.get(path, dependencies=[Depends(current_user)])
+    async def one(given: Session) -> bool:
+        of_the_route.append(given)
+        return not closed
+
+    application.app.include_router(router)
+    headers = bearer(visitor.client)
+    application.asked_in.clear()
+    replacements: dict[Any, Any] = {get_database: Elsewhere, session: session_of_elsewhere}
+    with nullcontext() if replaced is None else application.with_override(replaced, replacements[replaced]):
+        assert visitor.client.get(path, headers=headers).json() is True
+    assert [id(each) for each in application.asked_in] == [id(each) for each in of_the_route]
+    expected = [] if replaced is None else [id(of_the_route[0])]
+    assert [id(each) for each in opened] == [id(each) for each in closed] == expected
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, CompiledRoute])
+def test_the_straight_way_and_the_one_by_links_answer_alike(
+    application: Application, visitor: Visitor, route_class: type[APIRoute]
+) -> None:
+    """An override that concerns nobody makes the chain ask each of its links."""
+    app, path = application.app, f"/alike/{route_class.__name__}"
+    router = APIRouter(route_class=route_class)
+
+    @router.get(path)
+    async def alike(user: CurrentUser[MemoryUser], principal: Annotated[Any, Depends(optional_principal)]) -> list[Any]:
+        return [user.email, principal.session.user_id, context.principal.get()]
+
+    app.include_router(router)
+    token = token_of(visitor.client)
+    form = {"username": "ann@example.com", "password": PASSWORD}
+    visitor.client.post("/auth/login?session=cookie", data=form)
+    cookie = f"session={visitor.client.cookies.get('session')}"
+    visitor.client.cookies.clear()
+    brought: list[list[tuple[str, str]]] = [
+        [],
+        [("Authorization", f"Bearer {token}")],
+        [("Authorization", f"Bearer {token}x")],
+        [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")],
+        [("Authorization", f"Bearer {token}"), ("X-API-Key", "x")],
+        [("Authorization", f"Bearer {token}"), ("X-Other", "1"), ("X-Other", "2")],
+        [("Authorization", "Basic x")],
+        [("X-API-Key", "x")],
+        [("X-API-Key", "x"), ("X-API-Key", "x")],
+        [("Cookie", cookie)],
+        [("Cookie", cookie), ("Cookie", "other=1")],
+        [("Cookie", cookie), ("Cookie", cookie)],
+    ]
+
+    def answers() -> list[tuple[int, Any]]:
+        told = [visitor.client.get(path, headers=headers) for headers in brought]
+        return [(one.status_code, one.json() if one.status_code == 200 else one.json()["code"]) for one in told]
+
+    straight = answers()
+    with application.with_override(thing, thing):
+        assert answers() == straight
+    assert [status for status, _ in straight] == [401, 200, 401, 400, 400, 200, 401, 401, 400, 200, 200, 400]
+
+
+def test_a_principal_is_equal_to_one_of_the_same_and_stays_as_it_is() -> None:
+    of_session = UnsavedSession(user_id=2)
+    principal = Principal(BEN, of_session, 7)
+    assert (principal.user, principal.session, principal.expires_at) == (BEN, of_session, 7)
+    assert principal == Principal.of(SessionAndUser(of_session, BEN), 7)
+    assert principal != Principal(BEN, of_session)
+    assert principal != "ben"
+    assert "expires_at=7" in repr(principal)
+    with pytest.raises(AttributeError):
+        principal.user = BEN  # type: ignore[misc]
 
 
 def test_the_origins_are_replaced(visitor: Visitor, application: Application) -> None:

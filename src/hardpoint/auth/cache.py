@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hardpoint.aio import is_wanted, running
 from hardpoint.auth.protocols import AuthStore, SessionAndUser, UserId
@@ -23,6 +23,15 @@ __all__ = ["PrincipalCache", "open_principal_cache"]
 logger = get_logger("hardpoint.auth")
 
 _CHANNEL: Final = "auth:changed"
+
+
+class _Entry(NamedTuple):
+    """A session and its user, when they were read, when the session ends of itself, and whose it is."""
+
+    read_at: float
+    ends_at: datetime
+    user_id: UserId
+    found: SessionAndUser[Any]
 
 
 class PrincipalCache:
@@ -49,7 +58,7 @@ class PrincipalCache:
         self._ttl_seconds = ttl_seconds
         self._max_entries = max_entries
         self._clock = clock
-        self._entries: OrderedDict[str, tuple[float, datetime, SessionAndUser[Any]]] = OrderedDict()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
         self._changes = 0
 
@@ -60,13 +69,22 @@ class PrincipalCache:
         """What `keep` has to know of the moment before what it is to keep was read."""
         return self._changes, self._clock()
 
-    def get(self, store: AuthStore[Any], session_id: str, *, now: datetime) -> SessionAndUser[Any] | None:
-        """The session and its user, as if `store` had read them, or `None` when it has to."""
+    def get(
+        self, store: AuthStore[Any], session_id: str, *, now: datetime, user_id: UserId | None = None
+    ) -> SessionAndUser[Any] | None:
+        """The session and its user, as if `store` had read them, or `None` when it has to.
+
+        Args:
+            store: What would read them.
+            session_id: Which session.
+            now: The time.
+            user_id: Whose session it has to be, if that matters.
+        """
         entry = self._entries.get(session_id)
         if entry is None or not self._broadcast.connected:
             return None
-        read_at, ends_at, found = entry
-        if self._clock() - read_at >= self._ttl_seconds or now >= ends_at:
+        read_at, ends_at, owner_id, found = entry
+        if self._clock() - read_at >= self._ttl_seconds or now >= ends_at or user_id not in {None, owner_id}:
             return None
         return store.attach(found)
 
@@ -84,8 +102,10 @@ class PrincipalCache:
         changes, read_at = mark
         if changes != self._changes or not self._broadcast.connected:
             return
-        self._entries[found.session.id] = (read_at, ends_at, store.detach(found))
-        self._entries.move_to_end(found.session.id)
+        # Plain values, as SQLAlchemy's attributes cost a look each.
+        session_id, user_id = found.session.id, found.user.id
+        self._entries[session_id] = _Entry(read_at, ends_at, user_id, store.detach(found))
+        self._entries.move_to_end(session_id)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
@@ -105,7 +125,7 @@ class PrincipalCache:
 
     def _forget(self, user_id: str) -> None:
         self._changes += 1
-        for session_id in [key for key, (_, _, found) in self._entries.items() if str(found.user.id) == user_id]:
+        for session_id in [key for key, entry in self._entries.items() if str(entry.user_id) == user_id]:
             del self._entries[session_id]
 
     def _hear(self, message: bytes) -> None:

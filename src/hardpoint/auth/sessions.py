@@ -127,16 +127,19 @@ class Sessions(AuthBase[U, S]):
         Raises:
             InvalidToken: The session is over, or the user is gone, disabled or another.
         """
-        found, cache, store, now = None, self._cache, self.store(session), self.now()
+        cache, store, now = self._cache, self.store(session), self.now()
+        mark = None
         if cache is not None:
-            found = cache.get(store, claims.session_id, now=now)
-        if found is None:
-            mark = None if cache is None else cache.mark()
-            found = await self._living(store, claims.session_id)
-            if found is not None and cache is not None and mark is not None:
-                # A day is more than any entry lives, and a lifetime without end cannot be added to a time.
-                left = min(self._left_of(found.session, now), timedelta(days=1))
-                cache.keep(store, found, mark=mark, ends_at=now + left)
+            # An entry of another user is not believed, but looked up like any that is missing.
+            found = cache.get(store, claims.session_id, now=now, user_id=claims.user_id)
+            if found is not None:
+                return found
+            mark = cache.mark()
+        found = await self._living(store, claims.session_id)
+        if found is not None and cache is not None and mark is not None:
+            # A day is more than any entry lives, and a lifetime without end cannot be added to a time.
+            left = min(self._left_of(found.session, now), timedelta(days=1))
+            cache.keep(store, found, mark=mark, ends_at=now + left)
         if found is None or found.user.id != claims.user_id:
             raise InvalidToken
         return found

@@ -49,11 +49,12 @@ class AccessClaims:
 
 
 class _Verified(NamedTuple):
-    """A token that was verified, and what may change about that."""
+    """A token that was verified, by which keys, and from when to when it is good, by a clock that may differ."""
 
     claims: AccessClaims
     keys: KeySet
-    not_before: int
+    begins_at: int
+    ends_at: int
 
 
 class AccessTokens:
@@ -117,26 +118,19 @@ class AccessTokens:
             InvalidToken: Anything about it is wrong; never says what.
         """
         try:
-            return self._known(token).claims
+            digest = sha256(token.encode()).digest()
+            known = self._remembered.get(digest)
+            if known is not None and known.keys is self.keys and known.begins_at <= self._clock() < known.ends_at:
+                return known.claims
+            known = self._remembered[digest] = self._verify(token)
+            if len(self._remembered) > self._max_remembered:
+                self._remembered.popitem(last=False)
         except InvalidToken:
             raise
         except Exception as error:
             # PyJWT lets some malformed input escape as other exceptions; each of them is just an invalid token.
             raise InvalidToken from error
-
-    def _known(self, token: str) -> _Verified:
-        digest = sha256(token.encode()).digest()
-        known = self._remembered.get(digest)
-        if known is not None and known.keys is self.keys and self._is_time(known):
-            return known
-        verified = self._remembered[digest] = self._verify(token)
-        if len(self._remembered) > self._max_remembered:
-            self._remembered.popitem(last=False)
-        return verified
-
-    def _is_time(self, verified: _Verified) -> bool:
-        now, leeway = self._clock(), self._leeway_seconds
-        return verified.not_before - leeway <= now < verified.claims.expires_at + leeway
+        return known.claims
 
     def _verify(self, token: str) -> _Verified:
         if len(token) > _MAX_TOKEN_LENGTH or not _SHAPE.fullmatch(token):
@@ -166,7 +160,9 @@ class AccessTokens:
         if user_id is None or not isinstance(token_id, str) or not _SESSION.fullmatch(session_id):
             raise InvalidToken
         found = AccessClaims(user_id=user_id, session_id=session_id, token_id=token_id, expires_at=claims["exp"])
-        return _Verified(found, self.keys, max(claims["iat"], claims.get("nbf", 0)))
+        leeway = self._leeway_seconds
+        begins_at = max(claims["iat"], claims.get("nbf", 0)) - leeway
+        return _Verified(found, self.keys, begins_at, claims["exp"] + leeway)
 
     def _check_times(self, claims: dict[str, Any]) -> None:
         now = self._clock()

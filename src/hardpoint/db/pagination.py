@@ -28,6 +28,7 @@ from sqlalchemy.sql.operators import desc_op
 from starlette.requests import HTTPConnection
 
 from hardpoint.errors import FieldError, ValidationFailed
+from hardpoint.scope import of_lifespan
 
 __all__ = ["CursorSigner", "Page", "PageParams", "PageRequest", "page_params"]
 
@@ -252,7 +253,7 @@ def _after(keys: Sequence[_Key], values: Sequence[Any]) -> ColumnElement[bool]:
 
 async def get_cursor_signer(connection: HTTPConnection) -> CursorSigner:
     """The signer that the lifespan holds under the name `cursor_signer`."""
-    signer: CursorSigner = connection.state.cursor_signer
+    signer: CursorSigner = of_lifespan(connection.scope, "cursor_signer")
     return signer
 
 

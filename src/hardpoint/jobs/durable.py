@@ -23,6 +23,7 @@ from hardpoint.jobs.figures import JobCount, JobFigures, Latency, read_figures
 from hardpoint.jobs.info import JobInfo, JobStatus
 from hardpoint.jobs.schedules import check_schedules
 from hardpoint.log import get_logger
+from hardpoint.scope import of_lifespan
 from hardpoint.tracing import carried
 
 __all__ = [
@@ -205,7 +206,7 @@ async def open_durable_jobs(
 
 async def get_durable_jobs(connection: HTTPConnection) -> DurableJobs:
     """The `DurableJobs` that the lifespan holds under the name `jobs`."""
-    jobs: DurableJobs = connection.state.jobs
+    jobs: DurableJobs = of_lifespan(connection.scope, "jobs")
     return jobs
 
 

@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 from hardpoint.aio import task_group
 from hardpoint.jobs.calling import Call
 from hardpoint.log import get_logger
+from hardpoint.scope import of_lifespan
 
 __all__ = ["AfterResponse", "LightTasks", "after_response", "open_light_tasks"]
 
@@ -177,7 +178,7 @@ class AfterResponse:
 
 async def get_light_tasks(connection: HTTPConnection) -> LightTasks:
     """The `LightTasks` that the lifespan holds under the name `light_tasks`."""
-    tasks: LightTasks = connection.state.light_tasks
+    tasks: LightTasks = of_lifespan(connection.scope, "light_tasks")
     return tasks
 
 

@@ -12,6 +12,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from hardpoint import context
+from hardpoint.scope import of_lifespan
 from hardpoint.tracing import carried
 
 __all__ = ["HttpClient", "get_http_client", "open_http_client"]
@@ -59,7 +60,7 @@ async def _carry_on(request: httpx2.Request) -> None:
 
 async def get_http_client(connection: HTTPConnection) -> httpx2.AsyncClient:
     """The client that the lifespan opened under the name `http_client`."""
-    client: httpx2.AsyncClient = connection.state.http_client
+    client: httpx2.AsyncClient = of_lifespan(connection.scope, "http_client")
     return client
 
 

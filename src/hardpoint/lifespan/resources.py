@@ -6,6 +6,8 @@ from typing import Any, Generic, TypeVar, cast
 
 from starlette.requests import HTTPConnection
 
+from hardpoint.scope import of_lifespan
+
 __all__ = ["Opened", "Resource"]
 
 T = TypeVar("T")
@@ -90,7 +92,7 @@ class Resource(Generic[T]):
 
     def of(self, connection: HTTPConnection) -> T:
         """The open value, for whoever has the connection at hand."""
-        return cast("T", getattr(connection.state, self.name))
+        return cast("T", of_lifespan(connection.scope, self.name))
 
     def __repr__(self) -> str:
         return f"Resource({self.name!r})"

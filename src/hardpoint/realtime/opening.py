@@ -19,6 +19,7 @@ from hardpoint.realtime.limits import Limits
 from hardpoint.realtime.memory import MemoryChannels
 from hardpoint.realtime.store import ChannelStore
 from hardpoint.realtime.watch import watch
+from hardpoint.scope import of_lifespan
 
 __all__ = ["Realtime", "get_hub", "open_hub"]
 
@@ -80,7 +81,7 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
 
 async def get_hub(connection: HTTPConnection) -> Hub:
     """The `Hub` that the lifespan holds under the name `realtime`."""
-    hub: Hub = connection.state.realtime
+    hub: Hub = of_lifespan(connection.scope, "realtime")
     return hub
 
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from fastapi import Depends
 from hardpoint.clock import Clock, utc_datetime, wall_clock
+from hardpoint.scope import of_lifespan
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
@@ -104,7 +105,7 @@ class MailNotifier:
 
 async def notifier(connection: HTTPConnection) -> MailNotifier:
     """What the lifespan holds under the name `notifier`."""
-    found: MailNotifier = connection.state.notifier
+    found: MailNotifier = of_lifespan(connection.scope, "notifier")
     return found
 
 
