@@ -63,8 +63,10 @@ def check(root: str, path: str, group: str, log: Path) -> dict[str, str]:
         assert answer(url, {"Authorization": "Bearer a.b.c"})[0] == 401, "a made-up token passes"
         other = {"Authorization": f"Bearer {log_in(root, OTHER_EMAIL)}"}
         assert answer(url, other)[0] == 403, "a user without the role passes"
-    status, _, body = answer(url, headers)
+    status, sent, body = answer(url, headers)
     assert (status, json.loads(body).get("price")) == (200, 3.5), f"{status} {body!r}"
+    if group == "headers":
+        assert {name.lower() for name in sent} & LIMIT_HEADERS, "the server adds no headers"
     if group in {"stack", "auth"}:
         check_stack(url, headers, log)
     return headers

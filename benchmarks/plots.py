@@ -46,7 +46,11 @@ def bars(group: str, report: dict[str, Any]) -> None:
     names = list(ratios)[::-1]
     bare = next(iter(ratios))
     colours = [
-        BASE if n == bare else THEIRS if "peers" in n or ("limits" in n and "hardpoint" not in n) else OURS
+        BASE
+        if n == bare or n.partition(".")[2].startswith("headers")
+        else THEIRS
+        if "peers" in n or ("limits" in n and "hardpoint" not in n)
+        else OURS
         for n in names
     ]
     figure, axes = plt.subplots(figsize=(7, 0.36 * len(names) + 1), layout="constrained")

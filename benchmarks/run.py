@@ -30,13 +30,16 @@ from serving import Load, Server, load, serving  # noqa: E402
 from support.servers import ValkeyServer  # noqa: E402
 
 PARTS = ["request_id", "timing", "access_log", "security_headers", "cors", "errors", "rate_limit", "body_limit"]
+# Those that do nothing of what is compared, and show what it could cost at least.
+BASES = {"http.bare", "http.headers", "http.headers_steps", "limits.without", "limits.headers"}
 OURS = ["", "_buffered", "_compiled", "_compiled_buffered"]
 GROUPS = {
     "grounds": ["http.bare", "http.raw_asgi", "http.starlette", "http.compiled", "http.compiled_short"],
     "parts": ["http.bare", *(f"http.{part}" for part in PARTS)],
-    "stack": ["http.bare", *(f"http.stack{kind}" for kind in OURS), "peers.textbook", "peers.litestar"],
+    "stack": ["http.bare", "http.headers", *(f"http.stack{kind}" for kind in OURS), "peers.textbook", "peers.litestar"],
     "auth": [
         "http.bare",
+        "http.headers_steps",
         *(f"http.auth{kind}" for kind in [*OURS, "_uncached"]),
         "peers.textbook_auth",
         "peers.fastapi_users",
@@ -45,6 +48,7 @@ GROUPS = {
     ],
     "limits": [
         "limits.without",
+        "limits.headers",
         *(
             f"limits.{library}_{store}"
             for store in ("memory", "valkey")
@@ -61,12 +65,14 @@ def measure(group: str, *, rounds: int, seconds: int, connections: int) -> dict[
     with ExitStack() as stack:
         servers: dict[str, tuple[Server, dict[str, str]]] = {}
         for place, variant in enumerate(GROUPS[group]):
-            if group == "limits" and place:
+            does_its_work = variant not in BASES
+            checked_as = group if does_its_work else "headers" if "headers" in variant else "grounds"
+            if group == "limits" and does_its_work:
                 # Another rate for each is another bucket for each.
                 with serving(variant, environment={"BENCHMARK_RATE": str(5 + place)}) as strict:
                     equal.check_limit(strict.root, path, 5 + place)
             server = stack.enter_context(serving(variant))
-            headers = equal.check(server.root, path, group if place else "grounds", server.log)
+            headers = equal.check(server.root, path, checked_as, server.log)
             if group == "parts" and place:
                 equal.check_part(server.root, path, variant.partition(".")[2], server.log)
             load(server, path, seconds=1, connections=connections, headers=headers)

@@ -21,6 +21,31 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 _TICKS = os.sysconf("SC_CLK_TCK")
 
+_LIMIT_HEADERS = [
+    "x-ratelimit-limit:100000000",
+    'ratelimit-policy:"default";q=100000000;w=60',
+    "x-ratelimit-remaining:99999999",
+    "x-ratelimit-reset:1",
+    'ratelimit:"default";r=99999999;t=1',
+]
+# What the server sends of its own accord: variants that do nothing but have the headers of those that do.
+SERVER_HEADERS = {
+    "limits.headers": _LIMIT_HEADERS,
+    "http.headers": [
+        *_LIMIT_HEADERS,
+        "vary:Origin",
+        "x-content-type-options:nosniff",
+        "referrer-policy:no-referrer",
+        "x-frame-options:DENY",
+        "content-security-policy:default-src 'none'; frame-ancestors 'none'",
+        "cross-origin-opener-policy:same-origin",
+        "cross-origin-resource-policy:same-origin",
+        "server-timing:app;dur=0.39",
+        "x-request-id:90de2158dded1720",
+    ],
+}
+SERVER_HEADERS["http.headers_steps"] = SERVER_HEADERS["http.headers"]
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -79,12 +104,13 @@ def serving(
     variant: str, *, environment: Mapping[str, str] | None = None, workers: int = 1, core: int | None = SERVER_CORE
 ) -> Iterator[Server]:
     """The variant `module.factory` of `apps`, served by uvicorn with uvloop and httptools, its access log off."""
+    sent = [option for header in SERVER_HEADERS.get(variant, ()) for option in ("--header", header)]
     module, _, factory = f"apps.{variant}".rpartition(".")
     with TemporaryDirectory(prefix="hardpoint-bench-") as folder:
         port, log = free_port(), Path(folder) / "requests.log"
         log.touch()
         command = [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE), "--factory", f"{module}:{factory}"]
-        command += ["--port", str(port), "--no-access-log", "--no-server-header", "--log-level", "warning"]
+        command += ["--port", str(port), "--no-access-log", "--no-server-header", "--log-level", "warning", *sent]
         if workers > 1:
             command += ["--workers", str(workers)]
         process = subprocess.Popen(

@@ -10,14 +10,14 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 from sqlalchemy.orm import DeclarativeBase
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -123,6 +123,41 @@ rate_limit, body_limit = part("rate_limit"), part("body_limit")
 
 def bare() -> FastAPI:
     return app_with()
+
+
+# The server sends the stack's fourteen headers (`serving.py`): what they cost, whoever makes them.
+headers = bare
+
+
+def headers_steps() -> FastAPI:
+    """The same and eight dependencies that do nothing, in the form of those that find a user with a role."""
+
+    async def session(connection: HTTPConnection) -> None: ...
+
+    async def optional_principal(connection: HTTPConnection, session: Annotated[None, Depends(session)]) -> None: ...
+
+    async def token() -> None: ...
+
+    async def cookie() -> None: ...
+
+    async def current_principal(
+        connection: HTTPConnection,
+        principal: Annotated[None, Depends(optional_principal)],
+        token: Annotated[None, Depends(token)],
+        cookie: Annotated[None, Depends(cookie)],
+    ) -> None: ...
+
+    async def current_user(principal: Annotated[None, Depends(current_principal)]) -> None: ...
+
+    async def shown() -> None: ...
+
+    async def require_role(
+        connection: HTTPConnection,
+        user: Annotated[None, Depends(current_user)],
+        shown: Annotated[None, Depends(shown)],
+    ) -> None: ...
+
+    return with_route(FastAPI(openapi_url=None), Depends(require_role))
 
 
 def compiled() -> FastAPI:

@@ -42,6 +42,10 @@ def without() -> FastAPI:
     return with_route(FastAPI(openapi_url=None))
 
 
+# The server sends five headers like a limit's (`serving.py`): what they cost, whoever makes them.
+headers = without
+
+
 def hardpoint(limiter: Callable[[], AbstractAsyncContextManager[Any]], *, as_dependency: bool = False) -> FastAPI:
     limit = RateLimit(f"{RATE}/minute")
     lifespan = Lifespan(Resource("limiter", lambda _: limiter()))
