@@ -187,8 +187,10 @@ class Step:
     parameters: tuple[tuple[Callable[[Run], Mapping[str, Any]], tuple[_Value | _Others, ...]], ...]
     body: list[ModelField]
     embeds_body: bool
+    # Under which names it gets the request itself.
+    request_names: tuple[str, ...]
     specials: tuple[tuple[str, Callable[[Run], Any]], ...]
-    # Whether it takes anything from the request.
+    # Whether it takes anything else from the request.
     reads: bool
     is_coroutine: bool
     # Under which names it gets what, of what is known by then.
@@ -226,6 +228,9 @@ def make_step(dependant: Dependant, *, embeds_body: bool, keys: dict[Any, int] |
         parameters=parameters,
         body=dependant.body_params,
         embeds_body=embeds_body,
+        request_names=tuple(
+            name for name in (dependant.http_connection_param_name, dependant.request_param_name) if name
+        ),
         specials=specials,
         reads=bool(parameters or specials or dependant.body_params),
         is_coroutine=kind is Kind.COROUTINE,
@@ -251,8 +256,6 @@ def _places(dependant: Dependant) -> list[tuple[Callable[[Run], Mapping[str, Any
 def _specials(dependant: Dependant) -> list[tuple[str, Callable[[Run], Any]]]:
     scopes = _get_oauth_scopes(dependant=dependant)
     named: list[tuple[str | None, Callable[[Run], Any]]] = [
-        (dependant.http_connection_param_name, lambda run: run.request),
-        (dependant.request_param_name, lambda run: run.request),
         (dependant.background_tasks_param_name, _background_tasks),
         (dependant.response_param_name, Run.shared_response),
         (dependant.security_scopes_param_name, lambda _: SecurityScopes(scopes=scopes.copy())),
@@ -309,6 +312,9 @@ async def solve(plan: Plan, run: Run) -> tuple[dict[str, Any], list[Any]]:
     known.update(plan.constants)
     for step in plan.straight:
         values = dict(zip(step.names, map(known.__getitem__, step.keys), strict=True)) if step.names else {}
+        # Most links of a chain ask for nothing but these two, which are given without a call.
+        for name in step.request_names:
+            values[name] = run.request
         if step.reads:
             _gather_most(step, run, values, errors)
             if step.body:
@@ -319,6 +325,8 @@ async def solve(plan: Plan, run: Run) -> tuple[dict[str, Any], list[Any]]:
         known[step.key] = await (step.call(**values) if step.is_coroutine else _call(step, run, values))
     step = plan.root
     values = dict(zip(step.names, map(known.__getitem__, step.keys), strict=True)) if step.names else {}
+    for name in step.request_names:
+        values[name] = run.request
     if step.reads:
         _gather_most(step, run, values, errors)
         if step.body:
@@ -346,6 +354,8 @@ async def _solve(step: Step, run: Run) -> tuple[dict[str, Any], list[Any]]:
         if child.name is not None:
             values[child.name] = solved
         known.setdefault(key, solved)
+    for name in step.request_names:
+        values[name] = run.request
     _gather_most(step, run, values, errors)
     if step.body:
         await _gather_body(step, run, values, errors)
