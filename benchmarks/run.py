@@ -31,12 +31,26 @@ from support.servers import ValkeyServer  # noqa: E402
 
 PARTS = ["request_id", "timing", "access_log", "security_headers", "cors", "errors", "rate_limit", "body_limit"]
 # Those that do nothing of what is compared, and show what it could cost at least.
-BASES = {"http.bare", "http.headers", "http.headers_steps", "limits.without", "limits.headers"}
+BASES = {
+    "http.bare",
+    "http.headers",
+    "http.headers_compiled",
+    "http.headers_steps",
+    "limits.without",
+    "limits.headers",
+}
 OURS = ["", "_buffered", "_compiled", "_compiled_buffered"]
 GROUPS = {
     "grounds": ["http.bare", "http.raw_asgi", "http.starlette", "http.compiled", "http.compiled_short"],
     "parts": ["http.bare", *(f"http.{part}" for part in PARTS)],
-    "stack": ["http.bare", "http.headers", *(f"http.stack{kind}" for kind in OURS), "peers.textbook", "peers.litestar"],
+    "stack": [
+        "http.bare",
+        "http.headers",
+        "http.headers_compiled",
+        *(f"http.stack{kind}" for kind in OURS),
+        "peers.textbook",
+        "peers.litestar",
+    ],
     "auth": [
         "http.bare",
         "http.headers_steps",

@@ -44,7 +44,7 @@ SERVER_HEADERS = {
         "x-request-id:90de2158dded1720",
     ],
 }
-SERVER_HEADERS["http.headers_steps"] = SERVER_HEADERS["http.headers"]
+SERVER_HEADERS |= dict.fromkeys(["http.headers_compiled", "http.headers_steps"], SERVER_HEADERS["http.headers"])
 
 
 def free_port() -> int:

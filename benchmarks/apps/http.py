@@ -125,8 +125,17 @@ def bare() -> FastAPI:
     return app_with()
 
 
+def compiled() -> FastAPI:
+    return app_with(compiled=True)
+
+
+def compiled_short() -> FastAPI:
+    """The same, found by the middleware that looks for compiled routes."""
+    return app_with(Middleware(CompiledRoutesMiddleware), compiled=True)
+
+
 # The server sends the stack's fourteen headers (`serving.py`): what they cost, whoever makes them.
-headers = bare
+headers, headers_compiled = bare, compiled_short
 
 
 def headers_steps() -> FastAPI:
@@ -158,15 +167,6 @@ def headers_steps() -> FastAPI:
     ) -> None: ...
 
     return with_route(FastAPI(openapi_url=None), Depends(require_role))
-
-
-def compiled() -> FastAPI:
-    return app_with(compiled=True)
-
-
-def compiled_short() -> FastAPI:
-    """The same, found by the middleware that looks for compiled routes."""
-    return app_with(Middleware(CompiledRoutesMiddleware), compiled=True)
 
 
 def stack(*, is_compiled: bool = False, lifespan: Any = None, dependencies: Any = (), **log: Any) -> FastAPI:
