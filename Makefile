@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: bench bench-auth bench-drivers bench-jobs bench-limits bench-live bench-parts bench-plots bench-sizes bench-startup chaos clean coverage docs format lint lint-deploy new-all pins run soak stress-live test test-fastapi
+.PHONY: bench bench-auth bench-drivers bench-instructions bench-jobs bench-limits bench-live bench-parts bench-plots bench-sizes bench-startup chaos clean coverage docs format lint lint-deploy new-all pins run soak stress-live test test-fastapi
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -20,7 +20,7 @@ coverage: $(INSTALLED)  ## The same with branch coverage, which costs a third mo
 	$(MAKE) test ARGS="--cov --cov-report=term $(ARGS)"
 
 test-fastapi: $(INSTALLED)  ## FastAPI's own tests with compiled routes, and the long comparison of generated ones
-	HARDPOINT_EQUALITY_EXAMPLES=4000 $(BIN)/python -m pytest -q tests/routing
+	HARDPOINT_EQUALITY_EXAMPLES=4000 $(BIN)/python -m pytest -q -n auto tests/routing
 	$(BIN)/python scripts/fastapi_suite
 
 lint: $(INSTALLED)  ## Formatting, lint rules, strict types
@@ -75,6 +75,10 @@ bench-startup: $(INSTALLED)  ## What imports and starts cost, and what a process
 bench-parts: $(INSTALLED)  ## Each part alone, without a server, to find what has become slower
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
 	$(BIN)/python -m pytest benchmarks/parts.py --benchmark-only -p no:cacheprovider -q $(ARGS)
+
+bench-instructions: $(INSTALLED)  ## Instructions of a request, which are the same on a busy machine
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
+	$(BIN)/python benchmarks/instructions.py $(ARGS)
 
 bench-plots: $(INSTALLED)  ## Pictures of the last results, into docs/images
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --group bench
