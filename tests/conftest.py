@@ -2,38 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from support.servers import PostgresServer, ValkeyServer
-
-# Folders in which a service or a project is made for all tests together.
-_SHARING_FOLDERS: Final = {"contract", "new"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, on one of several workers, the tests that share what takes seconds to start.
-
-    Each worker would otherwise start a service of its own for the same module, which had taken a tenth of the run.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is not None:
-            continue
-        folder, module = item.path.parent, item.nodeid.partition("::")[0]
-        group = folder.name if folder.name in _SHARING_FOLDERS else module if _shares_with_its_module(item) else None
-        if group is not None:
-            # Where they run on two databases each has a service of its own.
-            parameters: dict[str, object] = getattr(getattr(item, "callspec", None), "params", {})
-            item.add_marker(pytest.mark.xdist_group(f"{group}-{parameters.get('service', '')}"))
-
-
-def _shares_with_its_module(item: pytest.Item) -> bool:
-    known = getattr(item, "_fixtureinfo", None)
-    return known is not None and any(
-        definitions[-1].scope == "module" for definitions in known.name2fixturedefs.values()
-    )
 
 
 @pytest.fixture(scope="session")
