@@ -137,7 +137,8 @@ def still_alive(service: Service) -> Iterator[None]:
     """After every single attack the service answers as if nothing had happened."""
     yield
     assert service.process.poll() is None, service.log
-    answer = httpx2.get(f"{service.url}/health/live", timeout=30)
+    with service.client() as client:
+        answer = client.get("/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 

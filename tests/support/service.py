@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from support.ports import free_port
 PASSWORD = "correct horse battery staple"
 PREFIX = "HARDPOINT_"
 _numbers = count(1)
+# Every client would read all certificates of the machine, 40 ms of work, to speak plain HTTP.
+_CERTIFICATES = ssl.create_default_context()
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -127,7 +130,7 @@ class Service:
         return [json.loads(line) for line in self.log.splitlines() if line.startswith("{") and line.endswith("}")]
 
     def client(self, **options: Any) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=30, **options)
+        return httpx2.Client(base_url=self.url, timeout=30, verify=_CERTIFICATES, **options)
 
     def mails(self, address: str) -> list[Any]:
         files = sorted((self.folder / ".hardpoint" / "mail").glob("*.eml"))
