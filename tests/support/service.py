@@ -67,6 +67,7 @@ class Service:
         self.process = process
         self.url = url
         self.settings = dict(settings)
+        self._mails: dict[Path, tuple[str, Any]] = {}
 
     @classmethod
     @contextmanager
@@ -133,9 +134,13 @@ class Service:
         return httpx2.Client(base_url=self.url, timeout=30, verify=_CERTIFICATES, **options)
 
     def mails(self, address: str) -> list[Any]:
+        # Each is written whole and read once: there are hundreds of them, and who waits for one asks again and again.
         files = sorted((self.folder / ".hardpoint" / "mail").glob("*.eml"))
-        messages = [email.message_from_bytes(file.read_bytes(), policy=email.policy.default) for file in files]
-        return [message for message in messages if message["To"] == address]
+        for file in files:
+            if file not in self._mails:
+                message = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+                self._mails[file] = str(message["To"]), message
+        return [message for recipient, message in map(self._mails.__getitem__, files) if recipient == address]
 
     def mail(self, address: str, number: int = 1) -> Any:
         """The mail with this number to `address`, waiting for it."""
