@@ -60,15 +60,22 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def valkey_of_the_run() -> Iterator[ValkeyServer]:
+    """A running Valkey for services that many tests share: nobody empties it."""
+    with ValkeyServer.started() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _valkey_of_one_at_a_time() -> Iterator[ValkeyServer]:
     with ValkeyServer.started() as server:
         yield server
 
 
 @pytest.fixture
-def valkey(valkey_of_the_run: ValkeyServer) -> ValkeyServer:
-    """A running Valkey, empty."""
-    valkey_of_the_run.command("FLUSHALL")
-    return valkey_of_the_run
+def valkey(_valkey_of_one_at_a_time: ValkeyServer) -> ValkeyServer:
+    """A running Valkey, empty, of which nobody else knows."""
+    _valkey_of_one_at_a_time.command("FLUSHALL")
+    return _valkey_of_one_at_a_time
 
 
 @pytest.fixture
