@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hardpoint.aio import is_wanted, running
+from hardpoint.aio import is_failure, is_wanted, running
 
 pytestmark = pytest.mark.anyio
 
@@ -54,3 +54,29 @@ async def test_what_the_block_raises_is_raised() -> None:
     with pytest.raises(LookupError, match="mine"):
         async with running(asyncio.sleep(3600)):
             raise LookupError("mine")
+
+
+async def test_a_cancellation_of_another_task_is_a_failure_and_ones_own_is_none() -> None:
+    told: list[bool] = []
+
+    async def waits(other: asyncio.Task[None]) -> None:
+        try:
+            await other
+        except asyncio.CancelledError as error:
+            told.append(is_failure(error))
+
+    async def long() -> None:
+        await asyncio.sleep(3600)
+
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(long())
+        group.create_task(waits(other))
+        await asyncio.sleep(0)
+        other.cancel()
+    async with asyncio.TaskGroup() as group:
+        own = group.create_task(waits(asyncio.create_task(long())))
+        await asyncio.sleep(0)
+        own.cancel()
+    assert told == [True, False]
+    assert is_failure(ZeroDivisionError())
+    assert not is_failure(SystemExit())

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-__all__ = ["is_wanted", "running", "task_group"]
+__all__ = ["is_failure", "is_wanted", "running", "task_group"]
 
 
 @asynccontextmanager
@@ -42,3 +42,14 @@ def is_wanted() -> bool:
     """
     task = asyncio.current_task()
     return task is None or not task.cancelling()
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether `error`, of whatever this task has called, is a failure to note and go on after.
+
+    The end of the process is none, nor is a cancellation of this task. That of another one, on which the code waited,
+    comes as the same exception and is: passed on, it would end this task without a word, and nobody asked for that.
+    """
+    if isinstance(error, Exception):
+        return True
+    return is_wanted() and not isinstance(error, SystemExit | KeyboardInterrupt)

@@ -177,6 +177,24 @@ async def test_an_attempt_that_takes_too_long_has_failed(bench: Bench) -> None:
     assert (info.status, info.error) == ("failed", "TimeoutError")
 
 
+@pytest.mark.parametrize("exactly_once", [False, True])
+async def test_an_attempt_that_waits_for_what_is_cancelled_has_failed(bench: Bench, exactly_once: bool) -> None:
+    registry = JobRegistry()
+    attempts: list[int] = []
+
+    @registry.job(attempts=2, backoff_seconds=0, exactly_once=exactly_once)
+    async def work(run: JobRun) -> None:
+        attempts.append(run.attempt)
+        # As of a library whose connection is closed under it: nobody has cancelled the job.
+        other = asyncio.create_task(asyncio.sleep(3600))
+        other.cancel()
+        await other
+
+    async with bench.jobs(registry) as jobs, bench.worker(jobs):
+        info = await finished(jobs, await jobs.enqueue(work))
+    assert (info.status, info.error, attempts) == ("failed", "CancelledError", [1, 2])
+
+
 async def test_an_exactly_once_job_rolls_back_a_failed_attempt_with_its_note(bench: Bench) -> None:
     registry = JobRegistry()
 

@@ -322,6 +322,32 @@ async def test_periodic_work_goes_on_after_a_failure_and_ends_with_the_service()
             periodic("tick", work, **options)
 
 
+async def wait_for_what_is_cancelled(_: object) -> None:
+    """What a library does whose connection is closed under it: nobody has cancelled the task that waits."""
+    other = asyncio.create_task(asyncio.sleep(3600))
+    other.cancel()
+    await other
+
+
+async def test_periodic_work_and_checks_that_wait_for_what_is_cancelled_have_failed(journal: Journal) -> None:
+    enough = asyncio.Event()
+    runs = 0
+
+    async def work(opened: Opened) -> None:
+        nonlocal runs
+        runs += 1
+        if runs > 1:
+            enough.set()
+        await wait_for_what_is_cancelled(opened)
+
+    away = journal.resource("away", check=wait_for_what_is_cancelled)
+    async with started(app_with_health(away, periodic("tick", work, every_seconds=0.001, at_start=True))) as client:
+        answer = await client.get("/health/ready")
+        await asyncio.wait_for(enough.wait(), 30)
+    assert answer.status_code == 503
+    assert answer.json()["resources"]["away"] == {"status": "failed"}
+
+
 @pytest.mark.parametrize("required", [True, False])
 async def test_a_warm_up_is_done_before_the_first_request_and_may_be_optional(journal: Journal, required: bool) -> None:
     async def fill(opened: Opened) -> None:

@@ -10,6 +10,7 @@ from opentelemetry.trace import StatusCode
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hardpoint import context
+from hardpoint.aio import is_failure
 from hardpoint.db import session as session_dependency
 from hardpoint.errors import ApiError
 from hardpoint.jobs.definitions import GiveUp, Job, JobError, RetryPolicy, RunningJob, running_job
@@ -108,7 +109,9 @@ class Runner:
         try:
             async with asyncio.timeout(_TELL_SECONDS):
                 await self._on_change(change)
-        except Exception as failure:  # noqa: BLE001 - see above.
+        except BaseException as failure:
+            if not is_failure(failure):
+                raise
             reason = type(failure).__name__
             logger.warning("job_change_not_told", job=change.name, job_id=change.job_id, error=reason)
 
@@ -137,7 +140,10 @@ class Runner:
             except NotOurs:
                 logger.warning("job_not_ours", **fields_of(attempt))
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever a job raises is what its attempt came to.
+            except BaseException as error:
+                # Whatever a job raises is what its attempt came to; left alone it would run for ever.
+                if not is_failure(error):
+                    raise
                 outcome = self._failed(attempt, error)
                 # What may be told of it, no more.
                 span.set_status(StatusCode.ERROR, outcome.error)
@@ -171,7 +177,7 @@ class Runner:
             if not await note_done(session):
                 raise NotOurs
 
-    def _failed(self, attempt: Attempt, error: Exception) -> Outcome:
+    def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
         job = self.jobs.registry.get(attempt.name)
         policy = _UNKNOWN_JOB if job is None else job.retry
         told = _told(error)
@@ -193,7 +199,7 @@ def _attributes(attempt: Attempt) -> dict[str, str | int]:
     return {f"hardpoint.{name}": value for name, value in fields_of(attempt).items()}
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     if isinstance(error, JobError):
         text = str(error)
     elif isinstance(error, ApiError):

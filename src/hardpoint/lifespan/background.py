@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from hardpoint.aio import is_wanted, running
+from hardpoint.aio import is_failure, is_wanted, running
 from hardpoint.lifespan.resources import Opened, Resource
 from hardpoint.log import get_logger
 
@@ -43,7 +43,9 @@ def periodic(
             if due:
                 try:
                     await work(opened)
-                except Exception:
+                except BaseException as error:
+                    if not is_failure(error):
+                        raise
                     logger.exception("periodic_work_failed", work=name)
             due = True
             await asyncio.sleep(every_seconds * (1 + jitter * _random.uniform(-1, 1)))

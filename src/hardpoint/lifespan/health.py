@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from hardpoint.aio import is_failure
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.errors import ServiceUnavailable, error_response, responses
 from hardpoint.lifespan.lifespan import Lifespan
@@ -79,7 +80,10 @@ class _Checks:
         except TimeoutError:
             logger.warning("health_check_timed_out", resource=resource.name)
             return ResourceState(status="timed_out")
-        except Exception as error:  # noqa: BLE001 - whatever a check raises means that it failed.
+        except BaseException as error:
+            # Whatever a check raises means that it failed.
+            if not is_failure(error):
+                raise
             logger.warning("health_check_failed", resource=resource.name, error=type(error).__name__)
             return ResourceState(status="failed")
         return ResourceState(status="ok")
