@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
-from sqlalchemy import ForeignKey, String, event, func, select, text
+from sqlalchemy import ForeignKey, String, event, func, select, text, update
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -273,6 +273,50 @@ async def test_a_database_that_is_away_is_a_503(url: str) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, TimeoutError])
+async def test_an_error_of_the_system_that_is_not_of_the_database_stays_what_it_is(
+    database: Database, error: type[OSError]
+) -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def root(session: Session) -> None:
+        await session.execute(text("SELECT 1"))
+        raise error
+
+    async with served(app, database) as client:
+        assert (await client.get("/")).status_code == 500
+    with pytest.raises(error):
+        async with database.session() as session:
+            await session.execute(text("SELECT 1"))
+            raise error
+
+
+async def test_a_wait_for_the_database_that_a_time_limit_ends_is_a_503(postgres_url: str) -> None:
+    async with open_database(postgres_url) as database:
+        with pytest.raises(ServiceUnavailable):
+            async with database.session() as session, asyncio.timeout(0.05):
+                await session.execute(text("SELECT pg_sleep(60)"))
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_deadlock_is_a_503(postgres_url: str, driver: str) -> None:
+    async with open_database(postgres_url.replace("+asyncpg", f"+{driver}")) as database:
+        await database.create_tables(Base.metadata)
+        async with database.session() as session:
+            session.add_all([Row(id=1, name="ann"), Row(id=2, name="bob")])
+        both = asyncio.Barrier(2)
+
+        async def change(first: int, second: int) -> None:
+            async with database.session() as session:
+                await session.execute(update(Row).where(Row.id == first).values(rank=Row.rank + 1))
+                await both.wait()
+                await session.execute(update(Row).where(Row.id == second).values(rank=Row.rank + 1))
+
+        ended = await asyncio.gather(change(1, 2), change(2, 1), return_exceptions=True)
+    assert {type(one) for one in ended} == {type(None), ServiceUnavailable}
+
+
 async def test_an_exhausted_pool_is_a_503(postgres_url: str) -> None:
     engine = create_engine(postgres_url, pool_size=1, max_overflow=0, pool_timeout_seconds=0.05)
     database = Database(engine)
@@ -446,9 +490,13 @@ async def test_two_that_upgrade_at_once_do_not_clash(database_url: str, tmp_path
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_postgresql_ends_a_statement_that_takes_too_long(postgres_url: str, driver: str) -> None:
     url = postgres_url.replace("+asyncpg", f"+{driver}")
-    async with open_database(url, statement_timeout_seconds=0.1) as database, database.engine.connect() as connection:
-        with pytest.raises(DBAPIError, match="statement timeout"):
-            await connection.execute(text("SELECT pg_sleep(60)"))
+    async with open_database(url, statement_timeout_seconds=0.1) as database:
+        async with database.engine.connect() as connection:
+            with pytest.raises(DBAPIError, match="statement timeout"):
+                await connection.execute(text("SELECT pg_sleep(60)"))
+        with pytest.raises(ServiceUnavailable):
+            async with database.session() as session:
+                await session.execute(text("SELECT pg_sleep(60)"))
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
+from traceback import walk_tb
 from types import TracebackType
 from typing import Annotated, Any, Final, TypeVar
 
@@ -29,6 +30,10 @@ T = TypeVar("T")
 logger = get_logger("hardpoint.db")
 
 _RETRY_SECONDS: Final = 1
+# PostgreSQL's classes of errors: a transaction that was rolled back, as by a deadlock; resources that are exhausted; an
+# operator's or a time limit's intervention; its system's own faults.
+_GIVEN_UP: Final = {"40", "53", "57", "58"}
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 # Of a row, in C: every request that has one asks at its end.
 _is_modified: Final = attrgetter(f"{DEFAULT_STATE_ATTR}.modified")
 
@@ -177,12 +182,37 @@ class TranslatedErrors:
         if isinstance(error, IntegrityError):
             logger.warning("constraint_violated", error=type(error.orig).__name__)
             raise Conflict from error
-        if isinstance(error, PoolTimeoutError | OperationalError | InterfaceError | OSError) or (
-            isinstance(error, DBAPIError) and (error.connection_invalidated or error.statement is None)
-        ):
+        if error is not None and _is_outage(error):
             cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
             logger.error("database_unavailable", error=type(cause).__name__)
             raise ServiceUnavailable("The database is not available", retry_after_seconds=_RETRY_SECONDS) from error
+
+
+def _is_outage(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError):
+        return (
+            isinstance(error, OperationalError | InterfaceError)
+            or error.connection_invalidated
+            or error.statement is None
+            or _is_to_be_tried_again(getattr(error.orig, "sqlstate", None))
+        )
+    # Drivers let errors of the network through, and the block may have some of its own.
+    return isinstance(error, PoolTimeoutError) or (isinstance(error, OSError) and _is_of_sqlalchemy(error))
+
+
+def _is_to_be_tried_again(sqlstate: str | None) -> bool:
+    """Whether the server gave the statement up; psycopg calls that an `OperationalError`, asyncpg an error like any."""
+    return sqlstate is not None and (sqlstate[:2] in _GIVEN_UP or sqlstate == _LOCK_NOT_AVAILABLE)
+
+
+def _is_of_sqlalchemy(error: BaseException) -> bool:
+    """Whether the error, or the wait that a time limit ended with it, came out of SQLAlchemy."""
+    return any(
+        str(frame.f_globals.get("__name__")).startswith("sqlalchemy.")
+        for one in (error, error.__cause__)
+        if one is not None
+        for frame, _ in walk_tb(one.__traceback__)
+    )
 
 
 @asynccontextmanager
