@@ -5,14 +5,17 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
-from sqlalchemy import ForeignKey, String, event, func, select, text, update
+from sqlalchemy import ForeignKey, Numeric, String, event, func, select, text, update
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -23,6 +26,7 @@ from hardpoint.db import (
     LazySession,
     Page,
     PageParams,
+    PageRequest,
     Session,
     UTCDateTime,
     create_engine,
@@ -54,6 +58,30 @@ class Child(Base):
     row_id: Mapped[int] = mapped_column(
         ForeignKey("rows.id", deferrable=True, initially="DEFERRED"),
     )
+
+
+class Size(Enum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Kinds(Base):
+    __tablename__ = "kinds"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    price: Mapped[Decimal] = mapped_column(Numeric(10, 2))
+    share: Mapped[float]
+    day: Mapped[date]
+    at: Mapped[time]
+    takes: Mapped[timedelta]
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime())
+    size: Mapped[Size]
+    is_open: Mapped[bool]
+    code: Mapped[UUID]
+    raw: Mapped[bytes]
+
+
+class KindsOut(BaseModel):
+    id: int
 
 
 class RowOut(BaseModel):
@@ -458,6 +486,41 @@ async def test_pages_repeat_and_skip_nothing_while_rows_come_and_go(database: Da
             assert (await client.get("/rows", params={"cursor": bad})).status_code == 422
     assert len(seen) == len(set(seen))
     assert stayed <= set(seen)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("by", [column.key for column in Kinds.__table__.columns if column.key != "raw"])
+async def test_columns_of_every_kind_order_a_page(database: Database, by: str, descending: bool) -> None:
+    async with database.session() as session:
+        session.add_all(
+            Kinds(
+                price=Decimal(number) / 4,
+                share=number / 3,
+                day=date(2026, 1, 1 + number),
+                at=time(number, microsecond=number),
+                takes=timedelta(minutes=number, microseconds=number),
+                made_at=datetime(2026, 1, 1, microsecond=number, tzinfo=UTC),
+                size=list(Size)[number % 2],
+                is_open=bool(number % 2),
+                code=UUID(int=number),
+                raw=b"",
+            )
+            for number in (4, 1, 3, 0, 2)
+        )
+    attribute = getattr(Kinds, by)
+    order = [attribute.desc() if descending else attribute, Kinds.id]
+    signer = CursorSigner(b"sixteen bytes or more")
+    found: list[int] = []
+    cursor: str | None = None
+    async with database.session() as session:
+        while len(found) < 6 and (cursor is not None or not found):
+            request = PageRequest(limit=1, cursor=cursor, signer=signer, scope="/")
+            page = await request.of(KindsOut, session, select(Kinds), order_by=order)
+            found += [item.id for item in page.items]
+            cursor = page.next_cursor
+        assert found == list(await session.scalars(select(Kinds.id).order_by(*order)))
+        with pytest.raises(ValueError, match="cannot order a page"):
+            await request.of(KindsOut, session, select(Kinds), order_by=[Kinds.raw, Kinds.id])
 
 
 # Migrations

@@ -13,15 +13,14 @@ import hmac
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 from hashlib import sha256
 from operator import attrgetter
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args
-from uuid import UUID
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from sqlalchemy import ColumnElement, Select, and_, or_
+from pydantic_core import to_jsonable_python
+from sqlalchemy import ColumnElement, Select, and_, literal, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import desc_op
@@ -76,7 +75,7 @@ class CursorSigner:
 
     def sign(self, listing: str, values: Sequence[Any]) -> str:
         """The cursor for the row with these sort `values` in `listing`."""
-        payload = json.dumps([_plain(value) for value in values], separators=(",", ":")).encode()
+        payload = json.dumps(to_jsonable_python(list(values)), separators=(",", ":")).encode()
         return _encoded(self._signature(listing, payload) + payload)
 
     def read(self, listing: str, cursor: str) -> list[Any]:
@@ -109,12 +108,6 @@ def _encoded(raw: bytes) -> str:
 def _broken_cursor() -> ValidationFailed:
     message = "Not a cursor of this listing"
     return ValidationFailed(FieldError(field="cursor", message=message, code="invalid_cursor"))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
 
 
 class PageRequest:
@@ -230,15 +223,20 @@ class _Key:
             raise ValueError(f"{expression} cannot order a page: it is nullable or no column")
         self.name = f"{self.attribute}{' desc' if self.descending else ''}"
         self.is_unique = bool(self.attribute.primary_key or self.attribute.unique)
-        if self.attribute.type.python_type is object:
+        kind = self.attribute.type.python_type
+        if kind is object:
             raise ValueError(f"{expression} cannot order a page: its type does not say what it is in Python")
-        self.parse = _parser(self.attribute.type.python_type)
+        if kind is bytes:
+            raise ValueError(f"{expression} cannot order a page: a cursor holds no bytes")
+        self.parse = _parser(kind)
 
     def value_of(self, row: Any) -> Any:
         return getattr(row, self.attribute.key)
 
     def beyond(self, value: Any) -> ColumnElement[bool]:
-        result: ColumnElement[bool] = self.attribute < value if self.descending else self.attribute > value
+        # As a parameter: SQLAlchemy takes `True` itself for a word of SQL, which nothing is greater than.
+        bound = literal(value, self.attribute.type)
+        result: ColumnElement[bool] = self.attribute < bound if self.descending else self.attribute > bound
         return result
 
 
