@@ -550,6 +550,18 @@ async def test_two_that_upgrade_at_once_do_not_clash(database_url: str, tmp_path
         assert await migrations().is_current(one)
 
 
+async def test_an_upgrade_that_cannot_begin_leaves_references_checked(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'locked.db'}"
+    engine = create_engine(url, pool_size=1, max_overflow=0)
+    async with open_database(url) as other, other.session() as session:
+        await transaction_lock(session, "for longer than anybody waits")
+        with pytest.raises(ServiceUnavailable):
+            await migrations().upgrade(engine)
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("PRAGMA foreign_keys"))).scalar() == 1
+    await engine.dispose()
+
+
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_postgresql_ends_a_statement_that_takes_too_long(postgres_url: str, driver: str) -> None:
     url = postgres_url.replace("+asyncpg", f"+{driver}")

@@ -131,8 +131,8 @@ class Migrations:
 
         with TranslatedErrors():
             async with engine.connect() as connection:
-                await _lock(connection)
                 try:
+                    await _lock(connection)
                     await connection.run_sync(with_connection)
                     await connection.commit()
                 finally:
