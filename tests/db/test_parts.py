@@ -550,6 +550,15 @@ async def test_two_that_upgrade_at_once_do_not_clash(database_url: str, tmp_path
         assert await migrations().is_current(one)
 
 
+async def test_two_databases_are_migrated_one_after_the_other(database_url: str, tmp_path: Path) -> None:
+    urls = [database_url, f"sqlite+aiosqlite:///{tmp_path / 'other.db'}"]
+    async with engine_of(urls[0], tmp_path) as one, engine_of(urls[1], tmp_path) as two:
+        same = migrations()
+        await asyncio.gather(same.upgrade(one), same.upgrade(two))
+        assert await same.is_current(one)
+        assert await same.is_current(two)
+
+
 async def test_an_upgrade_that_cannot_begin_leaves_references_checked(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path / 'locked.db'}"
     engine = create_engine(url, pool_size=1, max_overflow=0)

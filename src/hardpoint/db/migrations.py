@@ -1,9 +1,12 @@
 """Schema migrations by Alembic, run from code as well as from its own command line."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from alembic import command, context
 from alembic.config import Config
@@ -19,6 +22,8 @@ __all__ = ["Migrations", "OtherTables", "UnknownRevision", "run_migrations"]
 T = TypeVar("T")
 
 _LOCK_KEY = 0x68617264706F696E  # "hardpoin": one migration at a time on a PostgreSQL server's database.
+_alembic: Final = threading.Lock()
+_AGAIN_SECONDS: Final = 0.05
 
 
 class UnknownRevision(Exception):
@@ -98,7 +103,8 @@ class Migrations:
     async def upgrade(self, engine: AsyncEngine, revision: str = "head") -> None:
         """Bring the database to `revision`: all of it or, when a migration fails, nothing.
 
-        Two processes that upgrade at once do not clash: one waits and finds the work done.
+        Two processes that upgrade at once do not clash: one waits and finds the work done. Within one process
+        databases are migrated one after the other.
 
         Raises:
             ServiceUnavailable: The database cannot be reached.
@@ -130,7 +136,7 @@ class Migrations:
                 del self._config.attributes["connection"]
 
         with TranslatedErrors():
-            async with engine.connect() as connection:
+            async with _alone(), engine.connect() as connection:
                 try:
                     await _lock(connection)
                     await connection.run_sync(with_connection)
@@ -138,6 +144,17 @@ class Migrations:
                 finally:
                     await connection.rollback()
                     await _unlock(connection)
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Alembic's `context` and `op` are the process's: two databases at once would get each other's migrations."""
+    while not _alembic.acquire(blocking=False):  # noqa: ASYNC110 - what asyncio has belongs to one loop.
+        await asyncio.sleep(_AGAIN_SECONDS)
+    try:
+        yield
+    finally:
+        _alembic.release()
 
 
 async def _lock(connection: AsyncConnection) -> None:
