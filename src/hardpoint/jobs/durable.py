@@ -43,6 +43,8 @@ logger = get_logger("hardpoint.jobs")
 
 
 _MAX_PRIORITY: Final = 2**31 - 1
+# What is due after the year 9999 no `datetime` could tell, nor a list with it.
+_MAX_DELAY: Final = timedelta(days=36_500)
 
 
 class DurableJobs:
@@ -81,7 +83,7 @@ class DurableJobs:
         Args:
             job: A job of this registry.
             session: A session on the application's database; without one, a transaction of its own.
-            delay: How long the job waits at least.
+            delay: How long the job waits at least; 0 to 36,500 days.
             priority: Jobs with a lower number go first; 0 to 2,147,483,647.
             idempotency_key: Enqueued again with the same key, the job stays the one that it was.
             **arguments: The job's own arguments.
@@ -93,8 +95,8 @@ class DurableJobs:
         """
         if self.registry.get(job.name) is not job:
             raise ValueError(f"{job!r} is not a job of this registry")
-        if delay < timedelta(0) or not 0 <= priority <= _MAX_PRIORITY:
-            raise ValueError("A delay is not negative, and a priority is between 0 and 2,147,483,647")
+        if not timedelta(0) <= delay <= _MAX_DELAY or not 0 <= priority <= _MAX_PRIORITY:
+            raise ValueError("A delay is 0 to 36,500 days, and a priority between 0 and 2,147,483,647")
         encoded = job.call.encode(arguments)
         job_id = secrets.token_hex(16)
         if idempotency_key is not None:
