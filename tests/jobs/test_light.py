@@ -104,21 +104,26 @@ async def test_a_task_that_fails_or_takes_too_long_is_logged_and_counted_and_har
     async def fails() -> None:
         raise ZeroDivisionError
 
+    async def fails_otherwise() -> None:
+        # No `Exception`, which ends a group of tasks.
+        raise BaseExceptionGroup("", [asyncio.CancelledError()])
+
     async def hangs() -> None:
         await asyncio.Event().wait()
 
     async def works() -> None:
+        await asyncio.sleep(0.01)
         ran.append(1)
 
     with logged() as records:
         async with open_light_tasks({}, timeout_seconds=0.05) as tasks:
-            for function in (fails, hangs, works):
+            for function in (fails, fails_otherwise, hangs, works):
                 tasks.start(function, {})
-        assert tasks.failed == 2
+        assert tasks.failed == 3
         assert tasks.waiting == 0
     assert ran == [1]
     told = {fields["task"].rpartition(".")[2] for fields in records.fields("task_failed")}
-    assert told == {"fails", "hangs"}
+    assert told == {"fails", "fails_otherwise", "hangs"}
 
 
 async def test_a_task_knows_the_request_and_the_user_and_its_log_lines_do_too(database: Database) -> None:

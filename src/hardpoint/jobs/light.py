@@ -14,7 +14,7 @@ from typing import Annotated, Any, ParamSpec
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from hardpoint.aio import task_group
+from hardpoint.aio import is_failure, task_group
 from hardpoint.jobs.calling import Call
 from hardpoint.log import get_logger
 from hardpoint.scope import of_lifespan
@@ -88,12 +88,11 @@ class LightTasks:
         try:
             async with self._slots, asyncio.timeout(self._timeout_seconds):
                 await _call_of(function).run(arguments, state=self._state)
-        except asyncio.CancelledError:
+        except BaseException as error:
             self.failed += 1
-            logger.error("task_cancelled", task=name)  # noqa: TRY400 - where it was is nobody's fault.
-            raise
-        except Exception:
-            self.failed += 1
+            if not is_failure(error):
+                logger.error("task_cancelled", task=name)  # noqa: TRY400 - where it was is nobody's fault.
+                raise
             logger.exception("task_failed", task=name)
         else:
             self.done += 1
