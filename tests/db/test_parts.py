@@ -252,6 +252,30 @@ async def test_an_exception_rolls_back_whatever_its_status(database: Database, e
     assert await names(database) == []
 
 
+@pytest.mark.parametrize("reads_first", [False, True])
+async def test_what_a_savepoint_released_is_rolled_back_with_the_rest(database: Database, reads_first: bool) -> None:
+    async def add(session: AsyncSession, name: str) -> None:
+        if reads_first:
+            await session.execute(select(Row))
+        async with session.begin_nested():
+            session.add(Row(name=name))
+        with pytest.raises(ZeroDivisionError):
+            async with session.begin_nested():
+                session.add(Row(name="never"))
+                await session.flush()
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with database.session() as session:
+            await add(session, "ann")
+            raise ZeroDivisionError
+    assert await names(database) == []
+    async with database.session() as session:
+        await add(session, "bob")
+        await transaction_lock(session, "any")
+    assert await names(database) == ["bob"]
+
+
 async def test_a_commit_that_fails_is_an_error_and_no_success(database: Database) -> None:
     app = FastAPI()
 

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import URL, StaticPool, event, make_url
+from sqlalchemy import URL, Connection, StaticPool, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -88,6 +88,7 @@ def create_engine(
         raise ValueError(f"The database driver of {parsed.drivername!r} is not an async one") from None
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "savepoint", _begin_sqlite)
     elif parsed.get_driver_name() == _ASYNCPG:
         check_before_use(engine)
     return engine
@@ -113,3 +114,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         cursor.execute("PRAGMA foreign_keys = ON")
     finally:
         cursor.close()
+
+
+def _begin_sqlite(connection: Connection, _name: str) -> None:
+    """The driver begins a transaction before the first write alone: releasing a savepoint before it would commit."""
+    driver_connection: Any = connection.connection.driver_connection
+    if not driver_connection.in_transaction:
+        connection.exec_driver_sql("BEGIN")
