@@ -448,6 +448,26 @@ async def test_a_database_that_is_away_is_an_outage_and_no_crash() -> None:
                 await call
 
 
+async def test_a_job_of_a_savepoint_runs_when_its_transaction_is_committed_and_then_at_once(bench: Bench) -> None:
+    registry = JobRegistry()
+    ran = asyncio.Event()
+
+    @registry.job()
+    async def work() -> None:
+        ran.set()
+
+    # Whoever is not told of it would look a minute later.
+    async with bench.jobs(registry) as jobs, bench.worker(jobs, poll_seconds=60):
+        # The worker's first look is over.
+        await asyncio.sleep(1)
+        async with bench.database.session() as session:
+            async with session.begin_nested():
+                await jobs.enqueue(work, session=session)
+            await asyncio.sleep(0.2)
+            assert not ran.is_set()
+        await asyncio.wait_for(ran.wait(), 20)
+
+
 async def test_a_scheduled_job_is_enqueued_by_itself(bench: Bench) -> None:
     registry = JobRegistry()
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, WorkflowStatus, error
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 
 from hardpoint.jobs.info import JobInfo, JobStatus
 from hardpoint.jobs.table import STATUSES, JobTable
@@ -88,7 +89,13 @@ class Engine:
             options["priority"] = priority
         if self.bell is not None:
             bell = self.bell
-            event.listen(session.sync_session, "after_commit", lambda _: bell.ring(queue), once=True)
+
+            def ring(committed: Session) -> None:
+                # A savepoint's release is told as a commit, and nobody sees the job yet.
+                if not committed.in_nested_transaction():
+                    bell.ring(queue)
+
+            event.listen(session.sync_session, "after_commit", ring)
         await session.run_sync(
             lambda sync: self._client.enqueue_in_transaction(sync, options, name, dict(arguments), dict(context))
         )
