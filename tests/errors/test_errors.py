@@ -25,7 +25,7 @@ from hardpoint.errors import (
     raised_detail,
     responses,
 )
-from hardpoint.errors.rendering import code_for_status, wants_problem
+from hardpoint.errors.rendering import code_for_status, phrase_of, wants_problem
 from hardpoint.errors.validation import field_errors_from
 from hardpoint.middleware import BodyLimitMiddleware, ErrorsMiddleware, RequestIdMiddleware
 
@@ -196,7 +196,7 @@ def test_problem_details_have_the_same_facts(client: TestClient) -> None:
     answer = client.post("/body", json={}, headers={"Accept": "application/problem+json"})
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
-    assert (body["type"], body["title"], body["status"]) == ("about:blank", "Unprocessable Entity", 422)
+    assert (body["type"], body["title"], body["status"]) == ("about:blank", "Unprocessable Content", 422)
     assert body["code"] == "VALIDATION_ERROR"
     assert len(body["field_errors"]) == 2
 
@@ -260,6 +260,11 @@ def test_codes_of_statuses() -> None:
     assert code_for_status(415) == "UNSUPPORTED_MEDIA_TYPE"
     assert code_for_status(413) == "PAYLOAD_TOO_LARGE"
     assert code_for_status(504) == "TIMEOUT"
+    # Whatever Python calls them.
+    assert code_for_status(414) == "URI_TOO_LONG"
+    assert code_for_status(416) == "RANGE_NOT_SATISFIABLE"
+    assert phrase_of(416) == "Range Not Satisfiable"
+    assert phrase_of(599) == "Error"
     assert code_for_status(599) == "ERROR"
 
 

@@ -13,7 +13,7 @@ from starlette.types import Scope
 from hardpoint import context
 from hardpoint.errors.envelope import PROBLEM_MEDIA_TYPE, ErrorEnvelope, FieldError, Problem
 
-__all__ = ["BODY_STATE", "ErrorBody", "code_for_status", "error_response", "wants_problem"]
+__all__ = ["BODY_STATE", "ErrorBody", "code_for_status", "error_response", "phrase_of", "wants_problem"]
 
 ErrorBody = Callable[[HTTPException, Mapping[str, Any]], Any]
 """Makes what is sent as JSON of an error and its envelope."""
@@ -24,10 +24,19 @@ BODY_STATE: Final = "hardpoint_error_body"
 _CODES: Final[Mapping[int, str]] = {
     401: "INVALID_TOKEN",
     413: "PAYLOAD_TOO_LARGE",
+    414: "URI_TOO_LONG",
+    416: "RANGE_NOT_SATISFIABLE",
     422: "VALIDATION_ERROR",
     429: "RATE_LIMITED",
     500: "INTERNAL_ERROR",
     504: "TIMEOUT",
+}
+# RFC 9110, section 15.5; before Python 3.13 the standard library has what they were called earlier.
+_PHRASES: Final[Mapping[int, str]] = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
 }
 
 
@@ -41,7 +50,10 @@ def code_for_status(status: int) -> str:
         return "ERROR"
 
 
-def _phrase(status: int) -> str:
+def phrase_of(status: int) -> str:
+    """What RFC 9110, section 15 calls a status, the same with every version of Python."""
+    if status in _PHRASES:
+        return _PHRASES[status]
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -92,7 +104,7 @@ def error_response(scope: Scope, error: HTTPException, *, extra: Mapping[str, An
         return Response(status_code=status, headers=headers)
     # FastAPI's HTTPException lets `detail` be anything, whatever Starlette's annotation says.
     given: object = error.detail
-    detail = given if isinstance(given, str) and given else _phrase(status)
+    detail = given if isinstance(given, str) and given else phrase_of(status)
     code = getattr(error, "code", None) or code_for_status(status)
     field_errors: list[FieldError] | None = None
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
@@ -102,7 +114,7 @@ def error_response(scope: Scope, error: HTTPException, *, extra: Mapping[str, An
     request_id = context.request_id.get()
     if as_problem:
         body = Problem(
-            title=_phrase(status),
+            title=phrase_of(status),
             status=status,
             detail=detail,
             code=code,

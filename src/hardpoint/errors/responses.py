@@ -1,11 +1,11 @@
 """What a route can answer besides success, for its OpenAPI: `responses=responses(NotFound, Forbidden)`."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from hardpoint.errors.envelope import PROBLEM_MEDIA_TYPE, ErrorEnvelope, Problem
 from hardpoint.errors.exceptions import ApiError, ValidationFailed
+from hardpoint.errors.rendering import phrase_of
 
 __all__ = ["responses"]
 
@@ -44,12 +44,10 @@ def _response(status: int, codes: Mapping[str, tuple[str, type[ApiError]]]) -> d
         if issubclass(kind, ValidationFailed):
             facts["field_errors"] = [{"field": "email", "message": "Field required", "code": "missing"}]
         examples[code] = {"value": facts}
-        problems[code] = {
-            "value": {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, **facts}
-        }
+        problems[code] = {"value": {"type": "about:blank", "title": phrase_of(status), "status": status, **facts}}
     return {
         "model": ErrorEnvelope,
-        "description": HTTPStatus(status).phrase,
+        "description": phrase_of(status),
         "content": {
             "application/json": {"examples": examples},
             PROBLEM_MEDIA_TYPE: {"schema": _problem_schema(), "examples": problems},
