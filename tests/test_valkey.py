@@ -40,7 +40,11 @@ def test_an_address_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "rest", ["", "a", "a/", "/main", "a:x/main", "a:0/main", "a:65536/main", "a,/main", "a/main/x", "a/main?db=1"]
+    "rest",
+    [
+        *["", "a", "a/", "/main", "a:x/main", "a:0/main", "a:65536/main", "a,/main", "a/main/x", "a/main?db=1"],
+        *["[::1/main", "a,::1]/main", "[x]/main", "\u2100/main"],
+    ],
 )
 def test_an_address_that_cannot_be_read_is_refused_without_repeating_it(rest: str) -> None:
     with pytest.raises(ValueError, match=r"must|has") as refused:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
-from hardpoint.sentinel import host_and_port
+from hardpoint.sentinel import host_and_port, split_url
 
 __all__ = ["CLUSTER_SCHEMES", "ClusterAddress", "parse_cluster_url"]
 
@@ -35,16 +34,14 @@ def parse_cluster_url(url: str) -> ClusterAddress:
     Raises:
         ValueError: It cannot be read; the text repeats nothing of it.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in CLUSTER_SCHEMES or parts.query or parts.fragment or parts.path.strip("/") not in {"", "0"}:
+    parts = split_url(url)
+    if parts is None or parts.scheme not in CLUSTER_SCHEMES or parts.path not in {"", "0"}:
         raise ValueError(
             f"must begin with one of {', '.join(CLUSTER_SCHEMES)} and name nodes; a cluster has database 0"
         )
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    username, _, password = credentials.partition(":")
     return ClusterAddress(
-        nodes=tuple(host_and_port(host, default=_PORT) for host in hosts.split(",")),
-        username=unquote(username) or None,
-        password=unquote(password) or None,
+        nodes=tuple(host_and_port(host, default=_PORT) for host in parts.hosts),
+        username=parts.username,
+        password=parts.password,
         tls=parts.scheme in {"rediss+cluster", "valkeys+cluster"},
     )
