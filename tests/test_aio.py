@@ -80,3 +80,4 @@ async def test_a_cancellation_of_another_task_is_a_failure_and_ones_own_is_none(
     assert told == [True, False]
     assert is_failure(ZeroDivisionError())
     assert not is_failure(SystemExit())
+    assert not is_failure(GeneratorExit())

@@ -47,9 +47,10 @@ def is_wanted() -> bool:
 def is_failure(error: BaseException) -> bool:
     """Whether `error`, of whatever this task has called, is a failure to note and go on after.
 
-    The end of the process is none, nor is a cancellation of this task. That of another one, on which the code waited,
-    comes as the same exception and is: passed on, it would end this task without a word, and nobody asked for that.
+    The end of the process is none, nor of the coroutine, nor is a cancellation of this task. That of another one, on
+    which the code waited, comes as the same exception and is: passed on, it would end this task without a word, and
+    nobody asked for that.
     """
     if isinstance(error, Exception):
         return True
-    return is_wanted() and not isinstance(error, SystemExit | KeyboardInterrupt)
+    return not isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit) and is_wanted()

@@ -88,12 +88,12 @@ class Engine:
         if priority:
             options["priority"] = priority
         if self.bell is not None:
-            bell = self.bell
+            bell, waiting = self.bell, [queue]
 
             def ring(committed: Session) -> None:
                 # A savepoint's release is told as a commit, and nobody sees the job yet.
-                if not committed.in_nested_transaction():
-                    bell.ring(queue)
+                if waiting and not committed.in_nested_transaction():
+                    bell.ring(waiting.pop())
 
             event.listen(session.sync_session, "after_commit", ring)
         await session.run_sync(
