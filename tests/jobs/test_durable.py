@@ -105,12 +105,14 @@ async def test_a_failing_job_is_tried_as_often_as_declared_and_can_be_begun_agai
         attempts.append(run.attempt)
         session.add(Done(number=run.attempt))
         if broken:
+            await run.progress(0.75)
             raise JobError("The printer is on fire")
 
     async with bench.jobs(registry) as jobs, bench.worker(jobs):
         job_id = await jobs.enqueue(work)
         info = await finished(jobs, job_id)
         assert (info.status, info.attempts, info.error) == ("failed", 3, "The printer is on fire")
+        assert info.progress == 0.75
         assert attempts == [1, 2, 3]
         assert await bench.done() == []
         broken = False
@@ -120,7 +122,8 @@ async def test_a_failing_job_is_tried_as_often_as_declared_and_can_be_begun_agai
             return (await jobs.info(job_id)).status == "succeeded"
 
         await until(succeeded)
-        assert (await jobs.info(job_id)).error is None
+        info = await jobs.info(job_id)
+        assert (info.error, info.progress) == (None, None)
         assert await bench.done() == [1]
         with pytest.raises(Conflict) as refused:
             await jobs.retry(job_id)
@@ -230,8 +233,10 @@ async def test_a_waiting_job_is_cancelled_and_a_finished_one_is_not(bench: Bench
             await jobs.cancel(kept)
         assert refused.value.code == "JOB_FINISHED"
         for nobody in (jobs.info, jobs.cancel, jobs.retry):
-            with pytest.raises(NotFound):
-                await nobody("no-such-job")
+            # The last two cannot even be asked for.
+            for job_id in ("no-such-job", "a\0", "\udcff"):
+                with pytest.raises(NotFound):
+                    await nobody(job_id)
 
 
 async def test_an_idempotency_key_makes_one_job_of_many(bench: Bench) -> None:

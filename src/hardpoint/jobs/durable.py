@@ -124,6 +124,8 @@ class DurableJobs:
         Raises:
             NotFound: There is none.
         """
+        if not _can_be_stored(job_id):
+            raise NotFound
         with TranslatedErrors():
             found = await self.engine.info(job_id)
         if found is None:
@@ -179,6 +181,11 @@ class DurableJobs:
         moment: datetime = utc_datetime(self.clock()) - older_than
         with TranslatedErrors():
             return await self.engine.forget_before(moment)
+
+
+def _can_be_stored(text: str) -> bool:
+    """Whether a database can be asked for `text`: not with half a surrogate pair, nor PostgreSQL with a NUL."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 @asynccontextmanager

@@ -183,7 +183,7 @@ class JobTable:
             .values(
                 status="ENQUEUED",
                 queue_name=queue,
-                attributes=self._with({"attempts": 0, "told": None, "round": secrets.token_hex(4)}),
+                attributes=self._with({"attempts": 0, "progress": None, "told": None, "round": secrets.token_hex(4)}),
                 recovery_attempts=0,
                 delay_until_epoch_ms=None,
                 owner_xid=None,
