@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hardpoint import context
@@ -309,6 +309,25 @@ async def test_vary_names_the_origin_whether_one_was_sent_or_not(method: str) ->
     for headers in [[], [("Origin", "https://b.example")], [("Origin", "https://a.example")]]:
         sent = dict((await call(middleware, http_scope(method=method, headers=headers)))[0]["headers"])
         assert b"Origin" in sent[b"vary"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("Accept", "Accept, Origin"),
+        # Merely has the word in it.
+        ("X-Original-Host", "X-Original-Host, Origin"),
+        ("", "Origin"),
+        ("Accept, origin", "Accept, origin"),
+        ("*", "*"),
+    ],
+)
+async def test_vary_keeps_what_it_names_already(given: str, sent: str) -> None:
+    async def varies(scope: Any, receive: Any, send: Any) -> None:
+        await Response(headers={"Vary": given})(scope, receive, send)
+
+    middleware = CORSMiddleware(varies, allow_origins=["https://a.example"])
+    assert dict((await call(middleware, http_scope()))[0]["headers"])[b"vary"] == sent.encode()
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,8 @@ def _vary_by_origin(message: Message) -> None:
         return
     for place, (name, value) in enumerate(headers):
         if name == b"vary":
-            if b"origin" not in value.lower() and value != b"*":
-                headers[place] = (name, value + b", Origin")
+            if {b"origin", b"*"}.isdisjoint(varying.strip() for varying in value.lower().split(b",")):
+                headers[place] = (name, value + b", Origin" if value else b"Origin")
             return
 
 
