@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from hardpoint.jobs.info import JobInfo, JobStatus
+from hardpoint.jobs.sqlite import mend_defaults, teach_the_time
 from hardpoint.jobs.table import STATUSES, JobTable
 
 __all__ = ["APPLICATION", "MAX_RECOVERIES", "SERIALIZER", "VERSION", "WORKFLOW", "Engine", "is_migrated", "migrate"]
@@ -25,6 +26,8 @@ VERSION: Final = "1"
 SERIALIZER: Final = DBOSPortableJSONSerializer()
 # After so many deaths of a process in the middle of one attempt, the job is taken for the cause.
 MAX_RECOVERIES: Final = 20
+
+teach_the_time()
 
 
 class Bell(Protocol):
@@ -155,7 +158,13 @@ async def is_migrated(url: str | URL) -> bool:
 
 async def migrate(url: str | URL) -> None:
     """Bring the engine's own tables to the version that this code needs, in the database of `url`."""
-    await asyncio.to_thread(DBOS.migrate, _sync_url(url))
+
+    def run(url: str) -> None:
+        DBOS.migrate(url)
+        if make_url(url).get_backend_name() == "sqlite":
+            mend_defaults(url)
+
+    await asyncio.to_thread(run, _sync_url(url))
 
 
 def _sync_url(url: str | URL) -> str:

@@ -38,6 +38,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from hardpoint.db.session import TranslatedErrors
 from hardpoint.jobs.info import JobStatus
+from hardpoint.jobs.sqlite import sqlite_now
 
 __all__ = ["STATUSES", "CancelledJob", "JobTable", "Noted", "workflow_status"]
 
@@ -259,7 +260,7 @@ class JobTable:
     def _now(self) -> ColumnElement[int]:
         """Milliseconds since the epoch by the database's clock, which all workers have in common."""
         if self._is_sqlite:
-            return cast((func.julianday("now") - 2_440_587.5) * 86_400_000, BigInteger)
+            return sqlite_now()
         return cast(extract("epoch", func.clock_timestamp()) * 1_000, BigInteger)
 
     def _with(self, changes: Mapping[str, Any]) -> ColumnElement[Any]:
