@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from hardpoint.jobs.info import JobInfo, JobStatus
-from hardpoint.jobs.sqlite import mend_defaults, teach_the_time
+from hardpoint.jobs.sqlite import is_old, mend_defaults, teach_the_time
 from hardpoint.jobs.table import STATUSES, JobTable
 
 __all__ = ["APPLICATION", "MAX_RECOVERIES", "SERIALIZER", "VERSION", "WORKFLOW", "Engine", "is_migrated", "migrate"]
@@ -161,7 +161,7 @@ async def migrate(url: str | URL) -> None:
 
     def run(url: str) -> None:
         DBOS.migrate(url)
-        if make_url(url).get_backend_name() == "sqlite":
+        if is_old() and make_url(url).get_backend_name() == "sqlite":
             mend_defaults(url)
 
     await asyncio.to_thread(run, _sync_url(url))

@@ -10,7 +10,7 @@ from typing import Final
 from dbos._sys_db_sqlite import SQLiteSystemDatabase
 from sqlalchemy import BigInteger, ColumnElement, cast, create_engine, func
 
-__all__ = ["mend_defaults", "sqlite_now", "teach_the_time"]
+__all__ = ["is_old", "mend_defaults", "sqlite_now", "teach_the_time"]
 
 _KNOWS_THE_WORD: Final = (3, 42)
 _UNKNOWN: Final = "unixepoch('subsec') * 1000"
@@ -22,15 +22,20 @@ def sqlite_now() -> ColumnElement[int]:
     return cast((func.julianday("now") - 2_440_587.5) * 86_400_000, BigInteger)
 
 
+def is_old() -> bool:
+    """Whether this process's SQLite does not know the word."""
+    return sqlite3.sqlite_version_info < _KNOWS_THE_WORD
+
+
 def teach_the_time() -> None:
-    """Let DBOS ask this process's SQLite in words that it knows."""
-    if sqlite3.sqlite_version_info < _KNOWS_THE_WORD:
+    """Let DBOS ask an old SQLite in words that it knows."""
+    if is_old():
         # There is no setting for it.
         SQLiteSystemDatabase._now_ms_sql = lambda self: sqlite_now()  # type: ignore[method-assign] # noqa: ARG005, SLF001
 
 
 def mend_defaults(url: str) -> None:
-    """Put the same words into the defaults of the tables that DBOS has made in the database of `url`.
+    """Put such words into the defaults of the tables that DBOS has made in the database of `url`.
 
     In place, as SQLite's documentation describes for changes that no stored row depends on
     (lang_altertab, "Making Other Kinds Of Table Schema Changes").
