@@ -9,6 +9,7 @@ import pytest
 
 from hardpoint.broadcast import Broadcast, MemoryBroadcast
 from hardpoint.broadcast.valkey import ValkeyBroadcast, open_valkey_broadcast
+from support.asgi import logged
 from support.servers import ValkeyServer
 
 Opener = Callable[[], AbstractAsyncContextManager[Broadcast]]
@@ -181,3 +182,18 @@ async def test_a_process_is_subscribed_to_what_it_listens_to_alone(valkey: Valke
         for number, receiver in enumerate(receivers):
             await broadcast.unsubscribe(f"channel:{number % 2}", receiver.append)
         await until(lambda: [name.decode() for name in valkey.command("PUBSUB", "CHANNELS")] == ["hardpoint:alive"])
+
+
+async def test_a_receiver_that_fails_is_logged_and_disturbs_nobody(broadcast: Broadcast) -> None:
+    heard: list[bytes] = []
+
+    def fail(message: bytes) -> None:
+        raise ValueError(message)
+
+    await broadcast.subscribe("news", fail)
+    await broadcast.subscribe("news", heard.append)
+    with logged("hardpoint.broadcast") as records:
+        for message in (b"1", b"2"):
+            await broadcast.publish("news", message)
+        await until(lambda: heard == [b"1", b"2"])
+    assert records.fields("broadcast_receiver_failed") == [{"channel": "news"}] * 2

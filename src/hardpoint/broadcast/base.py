@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from hardpoint.log import get_logger
+
 __all__ = ["Broadcast", "Receiver", "Receivers"]
+
+logger = get_logger("hardpoint.broadcast")
 
 Receiver = Callable[[bytes], None]
 """Called on the event loop with each message; must not block and must not raise."""
@@ -63,4 +67,8 @@ class Receivers:
         """Call every receiver of `channel`."""
         # A copy: a receiver may unsubscribe.
         for receiver in tuple(self._by_channel.get(channel, ())):
-            receiver(message)
+            try:
+                receiver(message)
+            except Exception:
+                # Whoever publishes in the store may write anything; that must not end the task that listens.
+                logger.exception("broadcast_receiver_failed", channel=channel)
