@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hardpoint.broadcast import MemoryBroadcast
+from hardpoint.broadcast.valkey import open_valkey_broadcast
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.realtime import ChannelStore, Entry, History, MemoryChannels, Missed
 from hardpoint.realtime.messages import MAX_OFFSET
@@ -233,3 +234,21 @@ async def test_a_store_that_has_lost_its_last_moments_says_so(tmp_path: Path, ma
         # What it is for: another message has the place of the lost one, and nobody could tell.
         assert again == lost
         assert missed[2] == Missed(recovered=True, end=last, entries=[Entry(last, b"4")])
+
+
+async def test_who_was_cancelled_while_subscribing_and_tries_again_is_subscribed_once(valkey: ValkeyServer) -> None:
+    async with open_valkey_broadcast(valkey.url) as broadcast, open_valkey_channels(valkey.url, broadcast) as store:
+        await until(lambda: broadcast.connected)
+        heard: list[Entry] = []
+        receiver = heard.append
+        first = asyncio.create_task(store.subscribe("c", receiver))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        assert first.cancelled()
+        await store.subscribe("c", receiver)
+        await published(store, "c", b"1", b"2")
+        await until(lambda: heard and heard[-1].data == b"2")
+        assert [entry.data for entry in heard] == [b"1", b"2"]
+        await store.unsubscribe("c", receiver)
+        await until(lambda: valkey.command("PUBSUB", "NUMSUB", "hardpoint:ch:c")[1] == 0)

@@ -176,6 +176,8 @@ class ValkeyChannels:
             offset, origin, data = message.split(b" ", 2)
             receiver(Entry(int(offset), data, origin))
 
+        # Whoever was cancelled while it waited here is subscribed all the same, and would be twice.
+        await self.unsubscribe(channel, receiver)
         self._listening[channel, receiver] = receive
         await self._broadcast.subscribe(f"ch:{channel}", receive)
 
