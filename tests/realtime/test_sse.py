@@ -6,13 +6,13 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import httpx2
 import pytest
 
 from hardpoint.lifespan import Drain
-from hardpoint.realtime import sse
+from hardpoint.realtime import hub, sse
 from realtime.serving import Bench, serving
 from support.asgi import logged
 
@@ -203,3 +203,19 @@ async def slow_reader(bench: Bench) -> AsyncIterator[None]:
         await loop.sock_connect(raw, ("127.0.0.1", httpx2.URL(bench.url).port))
         await loop.sock_sendall(raw, b"GET /events?channel=news&token=2/t HTTP/1.1\r\nHost: x\r\n\r\n")
         yield
+
+
+async def test_a_client_that_leaves_before_its_turn_to_be_closed_is_not_closed_again() -> None:
+    drain = Drain()
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    async with serving(drain=drain) as bench:
+        async with events(bench, "news") as stream:
+            await stream.next()
+            with patch.object(hub, "_random", Mock(uniform=lambda _, longest: longest)):
+                bench.hub.drain()
+        await bench.until(lambda: bench.hub.connections == 0)
+        await asyncio.sleep(0.4)
+        assert not failures
+        assert not bench.hub.closings
+        assert drain.in_flight == 0

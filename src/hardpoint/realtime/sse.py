@@ -103,6 +103,10 @@ class EventStream(Peer):
         if self._has_begun:
             self.deadline.reschedule(asyncio.get_running_loop().time() + self._hub.limits.closing_seconds)
 
+    def end(self) -> None:
+        """Send nothing more, and leave nothing to close; for when the response has ended."""
+        self._is_closed = True
+
     async def events(self) -> AsyncIterator[str]:
         """The response's body."""
         self._has_begun = True
@@ -141,17 +145,20 @@ class EventStreamResponse(StreamingResponse):
     def __init__(self, stream: EventStream) -> None:
         # A proxy that collects a response before it passes it on would collect for ever.
         super().__init__(stream.events(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._deadline = stream.deadline
+        self._stream = stream
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with self._deadline:
+            async with self._stream.deadline:
                 await super().__call__(scope, receive, send)
         except TimeoutError:
-            if not self._deadline.expired():
+            if not self._stream.deadline.expired():
                 raise
             logger.info("stream_abandoned")
+        finally:
+            # Its turn to be closed, when the service leaves, may come later.
+            self._stream.end()
 
 
 async def event_stream(
