@@ -252,3 +252,12 @@ async def test_who_was_cancelled_while_subscribing_and_tries_again_is_subscribed
         assert [entry.data for entry in heard] == [b"1", b"2"]
         await store.unsubscribe("c", receiver)
         await until(lambda: valkey.command("PUBSUB", "NUMSUB", "hardpoint:ch:c")[1] == 0)
+
+
+async def test_a_history_that_is_no_longer_kept_recovers_nobody(store: ChannelStore) -> None:
+    (first,) = await published(store, "c", b"1")
+    _, last = await published(store, "c", b"2", b"3", history=History(count=0))
+    assert await store.read("c", first) == (False, last, [])
+    assert await published(store, "c", b"4") == [last + 1]
+    assert (await store.read("c", last)).entries == [Entry(last + 1, b"4")]
+    assert not (await store.read("c", first)).recovered

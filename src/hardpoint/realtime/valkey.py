@@ -58,6 +58,9 @@ if tonumber(ARGV[4]) > 0 then
     if not oldest or (now - oldest[2][2]) * 1000 <= tonumber(ARGV[5]) then break end
     redis.call('XDEL', KEYS[2], oldest[1])
   end
+else
+  -- What is left of a longer history would have a gap after it, and who asks from before that would not be told.
+  redis.call('DEL', KEYS[2])
 end
 if ARGV[6] ~= '' then redis.call('SET', KEYS[3], offset, 'EX', ARGV[6]) end
 redis.call('PUBLISH', ARGV[2], offset .. ' ' .. ARGV[7] .. ' ' .. ARGV[3])
