@@ -259,6 +259,17 @@ async def test_what_arrives_together_is_one_round_trip(valkey: ValkeyServer, sto
     assert int(valkey.command("INFO", "commandstats")["cmdstat_evalsha"]["calls"]) == before + 1
 
 
+async def test_a_reset_needs_no_other_connection(valkey: ValkeyServer, store: ValkeyLimiter) -> None:
+    # To make one takes several round trips, which from far away are more than a check's time.
+    await store.hit(Charge(HOURLY, "key", cost=10), Charge(HOURLY, "other", cost=10))
+    before = int(valkey.command("INFO", "stats")["total_connections_received"])
+    await store.reset(Charge(HOURLY, "key"), Charge(HOURLY, "other"))
+    # The one that asks is new.
+    assert int(valkey.command("INFO", "stats")["total_connections_received"]) == before + 1
+    for key in ("key", "other"):
+        assert valkey.command("EXISTS", "{hardpoint:limit}:" + Charge(HOURLY, key).bucket) == 0
+
+
 PROCESS = """
 import asyncio, sys, random
 from hardpoint.ratelimit import Charge, Rate

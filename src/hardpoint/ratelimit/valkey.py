@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Final
 
 from redis.asyncio import Redis
@@ -11,7 +12,7 @@ from hardpoint.aio import running
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.ratelimit.pipeline import ScriptPipeline
 from hardpoint.ratelimit.rate import Charge, Decision, Rate, StoreUnavailable, judge
-from hardpoint.valkey import ValkeyUnavailable, close_client, make_client
+from hardpoint.valkey import close_client, make_client
 
 __all__ = ["ValkeyLimiter", "open_valkey_limiter"]
 
@@ -87,7 +88,6 @@ class ValkeyLimiter:
         timeout_seconds: float = 0.1,
         clock: Clock = monotonic_clock,
     ) -> None:
-        self._client = client
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
         self._pipeline = ScriptPipeline(client, _SCRIPT, slot=prefix, clock=clock)
@@ -106,11 +106,9 @@ class ValkeyLimiter:
         Raises:
             StoreUnavailable: As above.
         """
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._client.unlink(*(self._prefix + charge.bucket for charge in charges))
-        except ValkeyUnavailable as error:
-            raise StoreUnavailable(str(error)) from error
+        # All that a bucket can hold is given back, and one that holds nothing is deleted. A command of its own would
+        # need a second connection, and to make that may take longer than a check may.
+        await self._ask([replace(charge, cost=-charge.rate.burst) for charge in charges], self._timeout_seconds)
 
     async def ping(self) -> None:
         """Do what a check does, and connect for the next one.
