@@ -130,6 +130,25 @@ async def test_who_it_is_may_take_too_long_to_find_out(monkeypatch: pytest.Monke
             assert await client.close_code() == 1012
 
 
+async def test_a_client_that_leaves_before_it_is_told_who_it_is_is_no_fault(bench: Bench) -> None:
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def by_token(connection: HTTPConnection, token: str) -> Identity:
+        asked.set()
+        await goes_on.wait()
+        return Identity(1)
+
+    bench.users.by_token = by_token  # type: ignore[method-assign] # a database that takes its time
+    with logged("hardpoint") as records:
+        async with live(bench.url) as client:
+            await client.send(type="auth", token="1/s")
+            await asked.wait()
+        goes_on.set()
+        await bench.until(lambda: bool(records.fields("websocket")))
+    assert not records.fields("unhandled_exception")
+    assert bench.hub.connections == 0
+
+
 # Channels
 
 

@@ -5,7 +5,7 @@ import asyncio
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Message
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from typing_extensions import override
 
 from hardpoint.clock import utc_datetime
@@ -52,17 +52,27 @@ async def serve_socket(websocket: WebSocket, hub: Hub) -> None:
         raise ServiceUnavailable("The server restarts", retry_after_seconds=1)
     _check_origin(websocket, hub)
     try:
+        identity = await _accept(websocket, hub)
+    except WebSocketDisconnect:
+        # Anybody can leave before they are told who they are; that is no fault of the service's.
+        logger.info("socket_abandoned")
+        return
+    if identity is not None:
+        await _Socket(websocket, hub, identity).run()
+
+
+async def _accept(websocket: WebSocket, hub: Hub) -> Identity | None:
+    """Who it is; otherwise the socket is closed."""
+    try:
         identity = await _by_handshake(websocket, hub)
     except (Forbidden, ServiceUnavailable):
         raise
     except ApiError:
         await websocket.accept()
         await _refuse(websocket, hub)
-        return
+        return None
     await websocket.accept()
-    identity = identity or await _by_first_message(websocket, hub)
-    if identity is not None:
-        await _Socket(websocket, hub, identity).run()
+    return identity or await _by_first_message(websocket, hub)
 
 
 def _check_origin(websocket: WebSocket, hub: Hub) -> None:
