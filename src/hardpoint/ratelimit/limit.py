@@ -161,7 +161,7 @@ class RateLimit:
             key: Whom to charge; by default what the limit's key says.
 
         Raises:
-            RateLimited: Nothing is left.
+            RateLimited: Nothing is left. A WebSocket that is accepted has no use for the 429: catch it, and close.
             ServiceUnavailable: The store is away, and the limit needs it.
             TypeError: No `key` was given, and the limit's needs more than the connection.
         """
