@@ -178,3 +178,18 @@ async def test_what_the_handshake_needed_is_given_back_before_the_socket_begins(
     async with serving(dependencies=[Depends(session)]) as bench, live(bench.url, "/ws?token=1/s") as client:
         assert await client.ask(type="ping") == {"type": "pong"}
         assert events == ["opened", "closed"]
+
+
+async def test_who_has_to_go_does_not_stay_because_anothers_guard_takes_its_time() -> None:
+    async with guarded() as (bench, guard), live(bench.url, "/ws?token=1/s") as one:
+        await one.subscribe("staff")
+        async with live(bench.url, "/ws?token=2/t") as two:
+            await two.subscribe("news")
+            guard.asked.clear()
+            guard.goes_on.clear()
+            bench.users.rights_of["s"] = "user"
+            await guard.asked.wait()
+            del bench.users.rights_of["t"]
+            assert await two.close_code() == 4003
+        guard.goes_on.set()
+        assert await one.receive() == {"type": "unsubscribed", "channel": "staff"}
