@@ -84,6 +84,10 @@ def make_client(
         return Redis.from_pool(_sentinel_pool(url, connect_timeout_seconds, limits))
     known = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
     address: dict[str, Any] = dict(parse_url(f"{known}://{rest}"))
+    # What this package decides, or relies on: the library would name one as an argument given twice, or give texts.
+    refused = sorted(address.keys() & {*limits, "decode_responses"})
+    if refused:
+        raise ValueError(f"The URL must not set {', '.join(refused)}")
     kind = address.pop("connection_class", Connection)
     return Redis.from_pool(BlockingConnectionPool(connection_class=_KINDS[kind], **limits, **address))
 
