@@ -79,6 +79,15 @@ def application(**options: Any) -> FastAPI:
     @app.websocket("/ws")
     async def socket(websocket: WebSocket, number: int) -> None: ...
 
+    @app.websocket("/accepted/{name}")
+    async def accepted(websocket: WebSocket, name: str) -> None:
+        await websocket.accept()
+        if name == "left":
+            await websocket.receive()
+        if name == "closed":
+            await websocket.close(3000)
+        await raises("away" if name == "away" else "limited")
+
     return app
 
 
@@ -205,6 +214,20 @@ def test_a_websocket_that_does_not_validate_is_closed_without_the_inputs(client:
     with pytest.raises(WebSocketDisconnect) as closed, client.websocket_connect(f"/ws?number={CANARY}"):
         pass
     assert (closed.value.code, closed.value.reason) == (1008, "Validation error")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "reason"),
+    [("limited", 1008, "RATE_LIMITED"), ("away", 1011, "SERVICE_UNAVAILABLE"), ("closed", 3000, "")],
+)
+def test_what_is_raised_in_an_accepted_socket_closes_it(client: TestClient, name: str, code: int, reason: str) -> None:
+    with client.websocket_connect(f"/accepted/{name}") as socket:
+        assert socket.receive() == {"type": "websocket.close", "code": code, "reason": reason}
+
+
+def test_what_is_raised_when_the_client_has_left_sends_nothing(client: TestClient) -> None:
+    with client.websocket_connect("/accepted/left") as socket:
+        socket.close()
 
 
 def as_fastapi_does(error: Any, _: Any) -> dict[str, Any]:

@@ -9,23 +9,36 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from hardpoint.errors.exceptions import ApiError, ValidationFailed
-from hardpoint.errors.rendering import BODY_STATE, ErrorBody, error_response
+from hardpoint.errors.rendering import BODY_STATE, ErrorBody, code_for_status, error_response
 from hardpoint.errors.validation import field_errors_from, without_inputs
 
 __all__ = ["install_error_handlers", "raised_detail"]
 
 _POLICY_VIOLATION: Final = 1008
+_INTERNAL_ERROR: Final = 1011
 
 
-async def _http_exception(request: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response | None:
     assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type that Starlette's signature widens.
+    websocket: Any = request
+    if isinstance(websocket, WebSocket) and websocket.application_state is not WebSocketState.CONNECTING:
+        await _close(websocket, error)
+        return None
     is_the_routers = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and not isinstance(error, ApiError)
     if is_the_routers and (methods := _methods_of_path(request)):
         error = HTTPException(error.status_code, error.detail, {**(error.headers or {}), "Allow": ", ".join(methods)})
     return error_response(request.scope, error)
+
+
+async def _close(websocket: WebSocket, error: HTTPException) -> None:
+    # An answer belongs to the handshake; after it servers take one for a crash, and no close frame is sent.
+    if websocket.application_state is WebSocketState.CONNECTED and websocket.client_state is WebSocketState.CONNECTED:
+        is_ours = error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        reason = getattr(error, "code", None) or code_for_status(error.status_code)
+        await websocket.close(_INTERNAL_ERROR if is_ours else _POLICY_VIOLATION, reason)
 
 
 def _methods_of_path(request: Request) -> list[str]:
@@ -70,6 +83,9 @@ def install_error_handlers(app: Starlette, *, body: ErrorBody | None = None) -> 
     Crashes are not handled here. Starlette runs a handler for `Exception` outside of all middleware, so its 500 would
     lack CORS and security headers; `hardpoint.middleware.ErrorsMiddleware` answers them from inside.
 
+    On a WebSocket the envelope answers the handshake; once that is accepted, the socket is closed with 1008, or 1011
+    for a 5xx, and the error's code as the reason.
+
     A handler that the application has already for one of these is replaced; one that it adds later replaces ours.
     A mounted sub-application has handlers of its own: install them there as well.
 
@@ -80,6 +96,7 @@ def install_error_handlers(app: Starlette, *, body: ErrorBody | None = None) -> 
             that asks for problem details gets those.
     """
     setattr(app.state, BODY_STATE, body)
-    app.add_exception_handler(HTTPException, _http_exception)
+    handle: Any = _http_exception  # Starlette's types have no handler for both, requests and sockets, as there is.
+    app.add_exception_handler(HTTPException, handle)
     app.add_exception_handler(RequestValidationError, _request_validation)
     app.add_exception_handler(WebSocketRequestValidationError, _websocket_validation)
