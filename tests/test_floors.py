@@ -20,6 +20,7 @@ FLOORS: dict[str, int] = {
     "scope": 1,
     "sentinel": 1,
     "settings": 1,
+    "texts": 1,
     "tracing": 1,
     "valkey": 1,
     "broadcast": 2,

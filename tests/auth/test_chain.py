@@ -360,6 +360,16 @@ def test_the_origins_are_replaced(visitor: Visitor, application: Application) ->
         assert visitor.client.delete("/auth/sessions/x", headers=origin).status_code == 404
 
 
+def test_one_origin_alone_lets_no_beginning_of_it_in(visitor: Visitor, application: Application) -> None:
+    form = {"username": "ann@example.com", "password": PASSWORD}
+    assert visitor.client.post("/auth/login?session=cookie", data=form).status_code == 204
+    with (
+        application.with_override(allowed_origins, lambda: "https://app.example.com"),
+        pytest.raises(ValueError, match="allowed_origins must be a list"),
+    ):
+        visitor.client.delete("/auth/sessions/x", headers={"Origin": "https://app.example.co"})
+
+
 def test_a_logout_ends_the_session_of_whom_the_chain_says(visitor: Visitor, application: Application) -> None:
     token = token_of(visitor.client)
     with application.with_override(credentials, elsewhere_of(token)):

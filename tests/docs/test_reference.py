@@ -13,6 +13,7 @@ NOT_FOR_USERS = {
     "hardpoint.aio",
     "hardpoint.cluster",
     "hardpoint.sentinel",
+    "hardpoint.texts",
 }
 
 

@@ -33,6 +33,7 @@ from hardpoint.log import get_logger
 from hardpoint.ratelimit import by_address
 from hardpoint.resolving import has_overrides, link
 from hardpoint.scope import of_lifespan
+from hardpoint.texts import texts
 
 __all__ = [
     "OPTIONAL_SECURITY",
@@ -297,9 +298,11 @@ def check_origin(connection: HTTPConnection, origins: Collection[str]) -> None:
 
     Raises:
         Forbidden: The origin is missing, `null`, or another.
+        ValueError: `origins` is one text, of which every beginning would be an origin.
     """
+    allowed = texts("allowed_origins", origins)
     sent = connection.headers.getlist("origin")
-    if len(sent) != 1 or sent[0] == "null" or sent[0] not in origins:
+    if len(sent) != 1 or sent[0] == "null" or sent[0] not in allowed:
         logger.warning("origin_refused", path=connection.url.path)
         raise Forbidden("This origin is not allowed")
 

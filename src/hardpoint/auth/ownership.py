@@ -11,6 +11,7 @@ from hardpoint.auth.protocols import AuthUser, UserId
 from hardpoint.errors import Forbidden, NotFound
 from hardpoint.log import get_logger
 from hardpoint.resolving import link
+from hardpoint.texts import texts
 
 __all__ = ["require_owner"]
 
@@ -35,7 +36,7 @@ def require_owner(
         hide: Whether others get the 404 of a thing that does not exist, which says nothing, or a 403. Choose 403 only
             for what they may read anyway.
     """
-    allowed = frozenset(roles)
+    allowed = texts("roles", roles)
 
     # The user first: who is nobody gets a 401 whether the thing exists or not.
     async def owned(

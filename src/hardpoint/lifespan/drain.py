@@ -20,6 +20,7 @@ from hardpoint.asgi import Exchange, Part
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.lifespan.health import HEALTH_PATHS
 from hardpoint.log import get_logger
+from hardpoint.texts import texts
 
 __all__ = ["Drain", "DrainMiddleware", "open_drain"]
 
@@ -170,7 +171,7 @@ class DrainMiddleware(Part):
         state_name: str = "drain",
     ) -> None:
         super().__init__(app)
-        self._exempt_paths = frozenset(exempt_paths)
+        self._exempt_paths = texts("exempt_paths", exempt_paths)
         self._state_name = state_name
 
     def on_request(self, exchange: Exchange) -> None:

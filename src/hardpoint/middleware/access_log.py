@@ -12,6 +12,7 @@ from hardpoint.asgi import Exchange, Part, WebSocketExchange
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.log import EventLogger, get_logger
 from hardpoint.log.safe import shortened
+from hardpoint.texts import texts
 
 __all__ = ["AccessLogMiddleware"]
 
@@ -44,8 +45,8 @@ class AccessLogMiddleware(Part):
         clock: Clock = monotonic_clock,
     ) -> None:
         super().__init__(app)
-        self._exempt_paths = frozenset(exempt_paths)
-        self._log_query = frozenset(log_query)
+        self._exempt_paths = texts("exempt_paths", exempt_paths)
+        self._log_query = texts("log_query", log_query)
         self._logger = logger if logger is not None else get_logger("hardpoint.access")
         self._clock = clock
 

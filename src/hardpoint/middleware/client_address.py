@@ -8,6 +8,7 @@ from typing import Final
 from starlette.types import ASGIApp, Scope
 
 from hardpoint.asgi import Exchange, Part, header_values
+from hardpoint.texts import texts
 
 __all__ = ["ClientAddressMiddleware"]
 
@@ -40,7 +41,8 @@ class ClientAddressMiddleware(Part):
 
     def __init__(self, app: ASGIApp, *, trusted: Collection[str] = ()) -> None:
         super().__init__(app)
-        self._trust_unix = "unix" in trusted
+        entries = texts("trusted", trusted)
+        self._trust_unix = "unix" in entries
         self._networks = [_network(entry) for entry in trusted if entry != "unix"]
 
     def on_request(self, exchange: Exchange) -> None:

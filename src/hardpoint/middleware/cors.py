@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message
 
 from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import Forbidden, error_response
+from hardpoint.texts import texts
 
 __all__ = ["CORSMiddleware"]
 
@@ -167,7 +168,7 @@ def _vary_by_origin(message: Message) -> None:
 
 
 def _check_origins(origins: Collection[str], *, allow_credentials: bool) -> None:
-    for origin in origins:
+    for origin in texts("allow_origins", origins):
         if origin == "*":
             if allow_credentials:
                 raise ValueError("CORS: '*' cannot be combined with credentials; name the origins")

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message
 from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import GatewayTimeout, error_response
 from hardpoint.log import EventLogger, get_logger
+from hardpoint.texts import texts
 
 __all__ = ["TimeLimitMiddleware"]
 
@@ -39,7 +40,7 @@ class TimeLimitMiddleware(Part):
             raise ValueError("seconds must be more than 0")
         super().__init__(app)
         self.seconds = seconds
-        self._exempt_paths = frozenset(exempt_paths)
+        self._exempt_paths = texts("exempt_paths", exempt_paths)
         self._logger = logger if logger is not None else get_logger("hardpoint.time_limit")
 
     def on_request(self, exchange: Exchange) -> None:

@@ -13,6 +13,7 @@ from hardpoint.ratelimit.keys import needs_route
 from hardpoint.ratelimit.limit import RateLimit, limiter_of, refusal
 from hardpoint.ratelimit.memory import MemoryLimiter
 from hardpoint.ratelimit.rate import Charge, Decision, Limiter
+from hardpoint.texts import texts
 
 __all__ = ["RateLimitMiddleware"]
 
@@ -58,7 +59,7 @@ class RateLimitMiddleware(Part):
         self._limits = tuple(limits or ())
         self._only = self._limits[0] if len(self._limits) == 1 else None
         self._limiter = limiter
-        self._exempt_paths = frozenset(exempt_paths)
+        self._exempt_paths = texts("exempt_paths", exempt_paths)
 
     def on_request(self, exchange: Exchange) -> ASGIApp | Coroutine[Any, Any, ASGIApp | None] | None:
         """Charge the request: at once where the buckets are in this process, and otherwise in a coroutine."""

@@ -24,6 +24,7 @@ from hardpoint.realtime.peer import CloseCode, Peer
 from hardpoint.realtime.presence import Presence
 from hardpoint.realtime.store import ChannelStore
 from hardpoint.realtime.subscription import Subscription
+from hardpoint.texts import texts
 
 __all__ = ["Hub"]
 
@@ -69,7 +70,7 @@ class Hub:
         self.channels = channels
         self.store = store
         self.authenticator = authenticator
-        self.allowed_origins = frozenset(allowed_origins)
+        self.allowed_origins = texts("allowed_origins", allowed_origins)
         self.limits = limits or Limits()
         self.message_rate = Rate.parse(self.limits.messages, burst=self.limits.messages_burst, name="messages")
         self.clock = clock
