@@ -265,3 +265,9 @@ def test_the_rules_contradict_nothing() -> None:
     order = list(PARTS)
     assert all(order.index(outer) < order.index(inner) for outer, inner, _ in _RULES)
     assert all(first != second for first, second in pairwise(order))
+
+
+@pytest.mark.parametrize("one", [RequestIdMiddleware, [Middleware(RequestIdMiddleware)]])
+def test_what_is_no_middleware_is_refused_with_what_to_write(one: Any) -> None:
+    with pytest.raises(TypeError, match=r"write Stack\(Middleware\("):
+        Stack(one)

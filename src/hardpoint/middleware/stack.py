@@ -149,9 +149,15 @@ class Stack(Sequence[Middleware]):
 
     Raises:
         StackOrderError: The order breaks a rule, or a part is there twice.
+        TypeError: One of them is not in a `Middleware`.
     """
 
     def __init__(self, *middlewares: Middleware) -> None:
+        one: Any
+        for one in middlewares:
+            if not isinstance(one, Middleware):
+                name = getattr(one, "__name__", repr(one))
+                raise TypeError(f"{name} is no Middleware; write Stack(Middleware(SomeMiddleware, option=...), ...)")
         faults = [fault for fault in check_order(middlewares) if fault.fatal]
         if faults:
             raise StackOrderError(faults)
