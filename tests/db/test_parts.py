@@ -369,6 +369,13 @@ async def test_a_deadlock_is_a_503(postgres_url: str, driver: str) -> None:
     assert {type(one) for one in ended} == {type(None), ServiceUnavailable}
 
 
+async def test_a_missing_table_is_no_outage() -> None:
+    async with open_database("sqlite+aiosqlite://") as database:
+        with pytest.raises(DBAPIError, match="no such table: rows"):
+            async with database.session() as session:
+                await session.scalar(select(Row))
+
+
 async def test_an_exhausted_pool_is_a_503(postgres_url: str) -> None:
     engine = create_engine(postgres_url, pool_size=1, max_overflow=0, pool_timeout_seconds=0.05)
     database = Database(engine)

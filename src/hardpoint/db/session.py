@@ -1,5 +1,6 @@
 """Sessions: one for each request, committed before the answer claims success, and separate ones for other work."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -191,7 +192,7 @@ class TranslatedErrors:
 def _is_outage(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return (
-            isinstance(error, OperationalError | InterfaceError)
+            (isinstance(error, OperationalError | InterfaceError) and not _is_a_wrong_statement(error))
             or error.connection_invalidated
             or error.statement is None
             or _is_to_be_tried_again(getattr(error.orig, "sqlstate", None))
@@ -213,6 +214,11 @@ def _is_of_sqlalchemy(error: BaseException) -> bool:
         if one is not None
         for frame, _ in walk_tb(one.__traceback__)
     )
+
+
+def _is_a_wrong_statement(error: DBAPIError) -> bool:
+    # SQLite's driver has one class for an outage and for a table that is missing, which no waiting makes.
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 @asynccontextmanager
