@@ -674,3 +674,28 @@ async def is_away(link: Link) -> bool:
         return True
     writer.close()
     return False
+
+
+async def test_whoever_forgot_the_tables_is_told_what_makes_them(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/empty.db"
+    registry = JobRegistry()
+    async with open_database(url) as database, open_durable_jobs(registry, database, url) as jobs:
+        with pytest.raises(RuntimeError, match=r"await migrate\(url\)"):
+            async with open_worker(jobs, state={}):
+                pass
+
+
+async def test_a_database_in_memory_is_refused() -> None:
+    url = "sqlite+aiosqlite://"
+    async with open_database(url) as database:
+        with pytest.raises(ValueError, match="outlives a connection"):
+            async with open_durable_jobs(JobRegistry(), database, url):
+                pass
+
+
+async def test_what_is_no_job_is_not_enqueued(bench: Bench) -> None:
+    async def plain() -> None: ...
+
+    async with bench.jobs(JobRegistry()) as jobs:
+        with pytest.raises(TypeError, match="is not a job"):
+            await jobs.enqueue(plain)  # type: ignore[arg-type]

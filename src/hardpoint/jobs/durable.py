@@ -89,10 +89,12 @@ class DurableJobs:
             **arguments: The job's own arguments.
 
         Raises:
-            TypeError: The arguments do not fit the job.
+            TypeError: It is no job, or the arguments do not fit it.
             ValueError: The job is not one of this registry, or the delay or the priority is out of range.
             ServiceUnavailable: The database cannot be reached.
         """
+        if not isinstance(job, Job):
+            raise TypeError(f"{job!r} is not a job; a registry's `job()` makes one of an async function")
         if self.registry.get(job.name) is not job:
             raise ValueError(f"{job!r} is not a job of this registry")
         if not timedelta(0) <= delay <= _MAX_DELAY or not 0 <= priority <= _MAX_PRIORITY:

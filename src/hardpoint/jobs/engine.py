@@ -169,6 +169,8 @@ async def migrate(url: str | URL) -> None:
 
 def _sync_url(url: str | URL) -> str:
     parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ValueError("Durable jobs need a database that outlives a connection: a SQLite file, or PostgreSQL")
     driver = "sqlite" if parsed.get_backend_name() == "sqlite" else "postgresql+psycopg"
     return parsed.set(drivername=driver).render_as_string(hide_password=False)
 

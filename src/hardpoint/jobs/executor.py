@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, Final
 
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSConfig, error
 from dbos._queue import Queue, queue_worker_thread
 
 from hardpoint.aio import running
@@ -205,7 +205,13 @@ async def _launched(url: str, executor_id: str, *, connections: int) -> AsyncIte
         # Jobs run on this loop, where the application's connections belong. Launching waits for the database, which may
         # wait for a transaction of this loop, so that happens in a thread.
         instance._background_event_loop.set_main_loop()  # noqa: SLF001 - launching on the loop would set it too.
-        await asyncio.to_thread(DBOS.launch)
+        try:
+            await asyncio.to_thread(DBOS.launch)
+        except error.DBOSInitializationError as missing:
+            told = (
+                "The tables of durable jobs are missing or of another version: `await migrate(url)` makes them, before"
+            )
+            raise RuntimeError(f"{told} this starts, from hardpoint.jobs.durable") from missing
         yield instance
     finally:
         await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
