@@ -205,7 +205,7 @@ async def open_durable_jobs(
         clock: Seconds since the epoch; what the pauses between attempts are counted from.
 
     Raises:
-        ValueError: A schedule cannot be read.
+        ValueError: A schedule cannot be read, or the database is in memory.
     """
     check_schedules(list(registry))
     engine = Engine(database.engine, url)

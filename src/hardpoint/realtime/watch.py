@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from hardpoint.aio import is_wanted
+from hardpoint.aio import is_failure, is_wanted
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.log import get_logger
 from hardpoint.realtime.hub import Hub
@@ -44,7 +44,10 @@ async def _tolerated(work: Awaitable[None]) -> None:
     except ServiceUnavailable:
         # What cannot be asked at the moment is asked again; nobody is thrown out for it.
         logger.warning("realtime_check_postponed")
-    except Exception:
+    except BaseException as error:
+        # A guard's fault ends nothing: what it awaits may have been cancelled by others.
+        if not is_failure(error):
+            raise
         logger.exception("realtime_check_failed")
 
 
