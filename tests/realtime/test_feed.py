@@ -235,6 +235,24 @@ async def test_a_lost_memory_is_told_when_the_connection_is_back() -> None:
     assert bench.reader.told[-1] == (bench.log.end, False)
 
 
+async def test_what_a_store_has_told_and_lost_again_is_waited_for_by_nobody() -> None:
+    bench = Bench()
+    await bench.join(bench.reader)
+    bench.feed.receive(bench.log.append())
+    bench.log.append()
+    early = bench.log.append()
+    del bench.log.entries[1:]
+    bench.log.end -= 2
+    bench.feed.receive(early)
+    async with asyncio.timeout(10):
+        await bench.settled()
+    assert bench.reader.told[-1] == (START + 1, False)
+    for _ in range(3):
+        bench.feed.receive(bench.log.append())
+    await bench.settled()
+    assert bench.reader.offsets == [START + 1, START + 2, START + 3, START + 4]
+
+
 async def test_a_store_that_is_away_is_asked_until_it_is_back() -> None:
     bench = Bench()
     await bench.join(bench.reader)

@@ -142,12 +142,16 @@ class Feed:
             while self.subscriptions and is_wanted() and self._last is not None:
                 await self.room()
                 self._missed_meanwhile = False
+                newest = max((entry.offset for entry in self._early), default=0)
                 try:
                     missed = await self._store.read(self.channel, self._last)
                 except ServiceUnavailable:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                     continue
+                if missed.recovered and newest > missed.end:
+                    # The store has come back without what it had told already, and gives its offset to something else.
+                    missed = Missed(recovered=False, end=missed.end, entries=[])
                 if not missed.recovered:
                     self._reset(missed.end)
                 for entry in missed.entries:
