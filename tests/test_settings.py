@@ -64,6 +64,7 @@ def test_production_is_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_URL", "postgres://u:canary@h/d", "postgresql+asyncpg"),
         ("DATABASE_URL", "mysql+aiomysql://h/d", "sqlite+aiosqlite"),
         ("REDIS_URL", "http://h", "redis://"),
+        ("REDIS_URL", "valkey://:canary@h/0?ssl_ca_certs=x&socket_timeout=canary", "must not set socket_timeout"),
         ("REDIS_URL", "redis+cluster://u:canary@h/1", "database 0"),
         ("REDIS_URL", "valkey+sentinel://u:canary@h:26379", "/service"),
         ("DATABASE_POOL_SIZE", "0", "greater"),
@@ -121,8 +122,10 @@ def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch, 
     assert load(monkeypatch, CORS_ORIGINS=text).cors_origins == ("https://a.example", "http://b.example:8080")
 
 
-def test_sentinels_are_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    url = "valkey+sentinel://u:p@a:26379,b:26379/main/0"
+@pytest.mark.parametrize(
+    "url", ["valkey+sentinel://u:p@a:26379,[::1]:26379/main/0", "rediss://h/0?ssl_cert_reqs=none&client_name=shop"]
+)
+def test_an_address_of_valkey_is_kept_whole(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     redis_url = load(monkeypatch, REDIS_URL=url).redis_url
     assert redis_url is not None
     assert redis_url.get_secret_value() == url

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json
@@ -32,6 +32,10 @@ _LOG_FLUSH_SECONDS: Final = 0.05
 # What documentation and examples show is what attackers try first.
 _KNOWN_SECRETS: Final = frozenset(
     {"change-me-change-me-change-me-0123456789", "replace-this-secret-key-before-you-deploy"}
+)
+# Of a Valkey URL's options; see `hardpoint.valkey.make_client`, which some parts give values of their own.
+_DECIDED_BY_PARTS: Final = frozenset(
+    {"decode_responses", "max_connections", "retry", "socket_connect_timeout", "socket_timeout", "timeout"}
 )
 _DATABASES: Final = ("sqlite+aiosqlite", "postgresql+asyncpg", "postgresql+psycopg")
 
@@ -245,7 +249,10 @@ class Settings(BaseSettings):
         if scheme in CLUSTER_SCHEMES:
             parse_cluster_url(url)
             return value
-        return _with_scheme(value, ("redis", "rediss", "unix", "valkey", "valkeys"))
+        _with_scheme(value, ("redis", "rediss", "unix", "valkey", "valkeys"))
+        if decided := sorted(_DECIDED_BY_PARTS & dict(parse_qsl(url.partition("?")[2])).keys()):
+            raise ValueError(f"must not set {', '.join(decided)}")
+        return value
 
     @field_validator("smtp_url")
     @classmethod

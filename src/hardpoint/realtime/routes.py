@@ -42,7 +42,8 @@ def realtime_router(
         events_path: Where the same channels are as server-sent events; `None` for nowhere.
         asyncapi_path: Where the AsyncAPI document is; `None` for nowhere.
         dependencies: What runs before a socket or a stream begins, such as a `RateLimit`. Those with `yield` end before
-            the socket begins, so that a session of the database is not held for as long as the socket.
+            the socket begins, so that a session of the database is not held for as long as the socket. A stream holds
+            them until it ends, unless they are declared with `scope="function"`.
     """
     router = APIRouter(tags=["realtime"])
 
