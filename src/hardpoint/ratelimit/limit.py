@@ -161,7 +161,8 @@ class RateLimit:
             key: Whom to charge; by default what the limit's key says.
 
         Raises:
-            RateLimited: Nothing is left. A WebSocket that is accepted has no use for the 429: catch it, and close.
+            RateLimited: Nothing is left. An accepted WebSocket, which it leaves, is closed with 1008 where
+                `install_error_handlers` is; catch it for a code of your own.
             ServiceUnavailable: The store is away, and the limit needs it.
             TypeError: No `key` was given, and the limit's needs more than the connection.
         """
