@@ -70,6 +70,20 @@ async def test_when_one_fails_to_open_those_before_it_are_closed(journal: Journa
     assert records.fields("resource_failed_to_open") == [{"resource": "b", "error": "OSError"}]
 
 
+async def undecorated(_: Opened) -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("opens", [undecorated, lambda _: "a value"])
+async def test_what_opens_nothing_is_told_by_its_name_and_those_before_are_closed(journal: Journal, opens: Any) -> None:
+    lifespan = Lifespan(journal.resource("a"), Resource("b", opens))
+    with logged() as records, pytest.raises(TypeError, match="'b' must open as an async context manager"):
+        async with lifespan(Starlette()):
+            raise AssertionError("nothing is served")
+    assert journal == ["open a", "close a"]
+    assert records.fields("resource_failed_to_open") == [{"resource": "b", "error": "TypeError"}]
+
+
 async def test_when_one_fails_to_close_the_others_are_closed_all_the_same(journal: Journal) -> None:
     lifespan = Lifespan(journal.resource("a"), journal.resource("b", closing=OSError("stuck")), journal.resource("c"))
     with pytest.raises(OSError, match="stuck"):

@@ -112,15 +112,24 @@ def _mounted_applications(app: Starlette) -> list[Starlette]:
     return found
 
 
+def _check(name: str, opened: Any) -> None:
+    if not isinstance(opened, AbstractAsyncContextManager):
+        kind = type(opened).__name__
+        told = f"The resource {name!r} must open as an async context manager, and a {kind} is none"
+        raise TypeError(f"{told}; its function may lack @asynccontextmanager")
+
+
 class _Bounded(AbstractAsyncContextManager[T]):
     """A resource's context manager whose end is limited in time and logged when it fails."""
 
     def __init__(self, resource: Resource[T], opened: Opened) -> None:
         self._resource = resource
-        self._manager = resource.open(opened)
+        self._opened = opened
 
     async def __aenter__(self) -> T:
         try:
+            self._manager = self._resource.open(self._opened)
+            _check(self._resource.name, self._manager)
             return await self._manager.__aenter__()
         except BaseException as error:
             # The server logs the exception itself; this says whose it was.
