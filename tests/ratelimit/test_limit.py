@@ -180,6 +180,8 @@ def test_no_limits_at_all_are_refused() -> None:
         RateLimits()
     with pytest.raises(ValueError, match="at least one"):
         RateLimitMiddleware(make_app(), limits=[])
+    with pytest.raises(TypeError, match=r"write RateLimit\('600/minute'\)"):
+        RateLimitMiddleware(make_app(), limits=["600/minute"])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("key", [by_name, by_route, by_address_and_route, lambda connection, name: name])

@@ -38,6 +38,7 @@ class RateLimitMiddleware(Part):
 
     Raises:
         ValueError: The limits are an empty list, or a key needs more than the connection.
+        TypeError: One of them is no `RateLimit`.
     """
 
     kinds = frozenset({"http", "websocket"})
@@ -52,7 +53,10 @@ class RateLimitMiddleware(Part):
     ) -> None:
         if limits is not None and not limits:
             raise ValueError("Name at least one limit, or leave out the list")
+        limit: Any
         for limit in limits or ():
+            if not isinstance(limit, RateLimit):
+                raise TypeError(f"{limit!r} is no limit; write RateLimit({limit!r})")
             if not limit.needs_connection_only or needs_route(limit.key):
                 raise ValueError(f"{limit!r}: a middleware needs a key that needs the connection alone")
         super().__init__(app)
