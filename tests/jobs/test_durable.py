@@ -682,7 +682,7 @@ async def test_whoever_forgot_the_tables_is_told_what_makes_them(tmp_path: Path)
     async with open_database(url) as database, open_durable_jobs(registry, database, url) as jobs:
         with pytest.raises(RuntimeError, match=r"await migrate\(url\)"):
             async with open_worker(jobs, state={}):
-                pass
+                await asyncio.sleep(30)
 
 
 async def test_a_database_in_memory_is_refused() -> None:
