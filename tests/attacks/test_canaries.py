@@ -365,8 +365,7 @@ def break_everything(watch: Watch, address: str) -> None:
             database.execute("ALTER TABLE users_away RENAME TO users")
     if "database_url" in watch.service.settings:
         refuse_to_write(watch, crash)
-    # SQLite says of it what it says of an outage.
-    assert set(statuses) == {500 if "database_url" in watch.service.settings else 503}
+    assert set(statuses) == {500}
 
 
 REFUSING = (
