@@ -86,6 +86,10 @@ async def test_the_history_is_bounded_by_age() -> None:
     (second,) = await published(store, "c", b"new")
     assert (await store.read("c", first)).entries == [Entry(second, b"new")]
     assert not (await store.read("c", first - 1)).recovered
+    now += 61
+    # Nothing has been published since, and what is too old is not kept all the same.
+    assert not (await store.read("c", first)).recovered
+    assert await store.read("c", second) == (True, second, [])
 
 
 async def test_the_history_is_bounded_by_age_on_valkey(valkey: ValkeyServer, valkey_store: ChannelStore) -> None:

@@ -10,14 +10,14 @@ __all__ = ["MemoryChannels"]
 
 
 class _Kept:
-    """A channel: its last messages, and when each was published."""
+    """A channel: its last messages, and until when each is kept."""
 
     def __init__(self, end: int) -> None:
         self.end = end
         self.entries: deque[tuple[float, Entry]] = deque()
 
-    def forget(self, *, count: int, before: float) -> None:
-        while self.entries and (len(self.entries) > count or self.entries[0][0] < before):
+    def forget(self, now: float, *, most: int | None = None) -> None:
+        while self.entries and (self.entries[0][0] < now or (most is not None and len(self.entries) > most)):
             self.entries.popleft()
 
 
@@ -49,8 +49,8 @@ class MemoryChannels:
         kept.end += 1
         entry = Entry(kept.end, data, origin)
         if history.count:
-            kept.entries.append((now, entry))
-        kept.forget(count=history.count, before=now - history.seconds)
+            kept.entries.append((now + history.seconds, entry))
+        kept.forget(now, most=history.count)
         if key is not None:
             self._keys[channel, key] = entry.offset
             if len(self._keys) > self._max_keys:
@@ -64,6 +64,7 @@ class MemoryChannels:
         """What came after `since`; with `None` the channel's end alone."""
         known = channel in self._kept
         kept = self._channel(channel)
+        kept.forget(self._clock())
         oldest = kept.entries[0][1].offset - 1 if kept.entries else kept.end
         if since is None or not known or not oldest <= since <= kept.end:
             return Missed(recovered=False, end=kept.end, entries=[])
