@@ -1,10 +1,11 @@
 """What asyncio leaves to do by hand."""
 
 import asyncio
+import threading
 
 import pytest
 
-from hardpoint.aio import is_failure, is_wanted, running
+from hardpoint.aio import in_thread, is_failure, is_wanted, running
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +82,31 @@ async def test_a_cancellation_of_another_task_is_a_failure_and_ones_own_is_none(
     assert is_failure(ZeroDivisionError())
     assert not is_failure(SystemExit())
     assert not is_failure(GeneratorExit())
+
+
+async def test_a_thread_gives_what_its_function_returns_and_raises() -> None:
+    assert await in_thread(threading.get_ident) != threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_cancellation_waits_for_the_thread(fails: bool) -> None:
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(30)
+        ended.set()
+        if fails:
+            raise RuntimeError("nobody hears of it")
+
+    task = asyncio.create_task(in_thread(work))
+    await asyncio.to_thread(begun.wait, 30)
+    task.cancel()
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()

@@ -1,11 +1,13 @@
 """What asyncio leaves to do by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["is_failure", "is_wanted", "running", "task_group"]
+__all__ = ["in_thread", "is_failure", "is_wanted", "running", "task_group"]
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -32,6 +34,23 @@ async def running(work: Coroutine[Any, Any, None], *, name: str | None = None) -
             yield
         finally:
             task.cancel()
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """What `function` returns, called in a thread.
+
+    A cancellation waits for its end, where `asyncio.to_thread` leaves it behind: what is opened can be closed when it
+    is open, and not in the middle of it.
+    """
+    call = asyncio.create_task(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        # What it raises is nobody's any more.
+        await asyncio.wait([call])
+        if not call.cancelled():
+            call.exception()
+        raise
 
 
 def is_wanted() -> bool:

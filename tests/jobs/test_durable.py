@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -683,6 +684,25 @@ async def test_whoever_forgot_the_tables_is_told_what_makes_them(tmp_path: Path)
         with pytest.raises(RuntimeError, match=r"await migrate\(url\)"):
             async with open_worker(jobs, state={}):
                 await asyncio.sleep(30)
+
+
+async def test_a_worker_may_be_stopped_while_it_starts(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    registry = JobRegistry()
+
+    @registry.job()
+    async def work(session: Session, number: int) -> None:
+        session.add(Done(number=number))
+
+    async with bench.jobs(registry) as jobs:
+        for steps in range(10):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(steps * 0.01), bench.worker(jobs):
+                    await asyncio.sleep(30)
+        # The last one has left nothing that keeps another from working.
+        async with bench.worker(jobs):
+            await finished(jobs, await jobs.enqueue(work, number=7))
+    assert await bench.done() == [7]
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_database_in_memory_is_refused() -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from dbos import DBOS, DBOSConfig, error
 from dbos._queue import Queue, queue_worker_thread
 
-from hardpoint.aio import running
+from hardpoint.aio import in_thread, running
 from hardpoint.jobs.definitions import Job, JobQueue
 from hardpoint.jobs.engine import APPLICATION, MAX_RECOVERIES, SERIALIZER, VERSION, WORKFLOW, Engine
 from hardpoint.jobs.execution import Executions
@@ -203,10 +203,10 @@ async def _launched(url: str, executor_id: str, *, connections: int) -> AsyncIte
         # It would look into the queues with threads of its own.
         DBOS.listen_queues([])
         # Jobs run on this loop, where the application's connections belong. Launching waits for the database, which may
-        # wait for a transaction of this loop, so that happens in a thread.
+        # wait for a transaction of this loop, so that happens in a thread; and is over before it is destroyed.
         instance._background_event_loop.set_main_loop()  # noqa: SLF001 - launching on the loop would set it too.
         try:
-            await asyncio.to_thread(DBOS.launch)
+            await in_thread(DBOS.launch)
         except error.DBOSInitializationError as missing:
             told = (
                 "The tables of durable jobs are missing or of another version: `await migrate(url)` makes them, before"
