@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -58,6 +58,14 @@ class Child(Base):
     row_id: Mapped[int] = mapped_column(
         ForeignKey("rows.id", deferrable=True, initially="DEFERRED"),
     )
+
+
+class Versioned(Base):
+    __tablename__ = "versioned"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column()
+    name: Mapped[str]
+    __mapper_args__: ClassVar = {"version_id_col": version}
 
 
 class Size(Enum):
@@ -306,6 +314,26 @@ async def test_a_violated_constraint_is_a_conflict_without_any_value_in_it(datab
     with pytest.raises(Conflict):
         async with database.session() as session:
             session.add(Row(name="canary"))
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_row_that_somebody_else_was_faster_with_is_a_conflict(database: Database, is_deleted: bool) -> None:
+    async with database.session() as session:
+        session.add(Versioned(id=1, name="ann"))
+    with pytest.raises(Conflict):
+        async with database.session() as slow:
+            seen = await slow.get_one(Versioned, 1)
+            # SQLite gives a transaction that has read no way to write after another one.
+            await slow.commit()
+            async with database.session() as fast:
+                row = await fast.get_one(Versioned, 1)
+                if is_deleted:
+                    await fast.delete(row)
+                else:
+                    row.name = "bob"
+            seen.name = "cid"
+    async with database.session() as session:
+        assert (await session.scalars(select(Versioned.name))).all() == ([] if is_deleted else ["bob"])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncEngine, AsyncSession
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.base import DEFAULT_STATE_ATTR
+from sqlalchemy.orm.exc import StaleDataError
 from starlette.requests import HTTPConnection
 
 from hardpoint.db.engine import create_engine
@@ -117,7 +118,8 @@ class Database:
 
         Raises:
             ServiceUnavailable: The database cannot be reached, its pool is exhausted, or it stays locked.
-            Conflict: A constraint was violated and the block did not handle that.
+            Conflict: A constraint was violated and the block did not handle that, or a row that it changed was deleted
+                meanwhile, or changed, if it has a `version_id_col`.
         """
         return _SessionBlock(self.engine)
 
@@ -174,7 +176,10 @@ class _SessionBlock(AbstractAsyncContextManager[AsyncSession]):
 
 
 class TranslatedErrors:
-    """Turns what a database driver raises into hardpoint's errors: 409 for a violated constraint, 503 for an outage."""
+    """Turns what a database raises into hardpoint's errors.
+
+    409 for a violated constraint and for a row that others have deleted or changed meanwhile, 503 for an outage.
+    """
 
     def __enter__(self) -> None:
         return None
@@ -182,6 +187,9 @@ class TranslatedErrors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, IntegrityError):
             logger.warning("constraint_violated", error=type(error.orig).__name__)
+            raise Conflict from error
+        if isinstance(error, StaleDataError):
+            logger.warning("row_changed_meanwhile")
             raise Conflict from error
         if error is not None and _is_outage(error):
             cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
