@@ -284,6 +284,22 @@ async def test_what_a_savepoint_released_is_rolled_back_with_the_rest(database: 
     assert await names(database) == ["bob"]
 
 
+async def test_what_a_savepoint_has_read_may_be_written_after(database: Database) -> None:
+    """As "get or create" does, while another transaction writes."""
+
+    async def write() -> None:
+        async with database.session() as session:
+            session.add(Row(name="other"))
+
+    async with asyncio.TaskGroup() as group:
+        async with database.session() as session, session.begin_nested():
+            assert (await session.scalars(select(Row).where(Row.name == "ann"))).all() == []
+            # It may have to wait until this one has written.
+            await asyncio.wait([group.create_task(write())], timeout=0.3)
+            session.add(Row(name="ann"))
+    assert sorted(await names(database)) == ["ann", "other"]
+
+
 async def test_a_commit_that_fails_is_an_error_and_no_success(database: Database) -> None:
     app = FastAPI()
 

@@ -117,7 +117,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection, _name: str) -> None:
-    """The driver begins a transaction before the first write alone: releasing a savepoint before it would commit."""
+    """The driver begins a transaction before the first write alone: releasing a savepoint before it would commit.
+
+    At once for writing, which waits for others: what has read first is refused when it writes after another one.
+    """
     driver_connection: Any = connection.connection.driver_connection
     if not driver_connection.in_transaction:
-        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
