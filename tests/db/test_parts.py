@@ -291,12 +291,11 @@ async def test_what_a_savepoint_has_read_may_be_written_after(database: Database
         async with database.session() as session:
             session.add(Row(name="other"))
 
-    async with asyncio.TaskGroup() as group:
-        async with database.session() as session, session.begin_nested():
-            assert (await session.scalars(select(Row).where(Row.name == "ann"))).all() == []
-            # It may have to wait until this one has written.
-            await asyncio.wait([group.create_task(write())], timeout=0.3)
-            session.add(Row(name="ann"))
+    async with asyncio.TaskGroup() as group, database.session() as session, session.begin_nested():
+        assert (await session.scalars(select(Row).where(Row.name == "ann"))).all() == []
+        # It may have to wait until this one has written.
+        await asyncio.wait([group.create_task(write())], timeout=0.3)
+        session.add(Row(name="ann"))
     assert sorted(await names(database)) == ["ann", "other"]
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from hardpoint.db.liveness import check_before_use
+from hardpoint.db.locks import begin_writing
 
 __all__ = ["create_engine"]
 
@@ -88,7 +89,7 @@ def create_engine(
         raise ValueError(f"The database driver of {parsed.drivername!r} is not an async one") from None
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "savepoint", _begin_sqlite)
+        event.listen(engine.sync_engine, "savepoint", _begin)
     elif parsed.get_driver_name() == _ASYNCPG:
         check_before_use(engine)
     return engine
@@ -116,11 +117,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         cursor.close()
 
 
-def _begin_sqlite(connection: Connection, _name: str) -> None:
-    """The driver begins a transaction before the first write alone: releasing a savepoint before it would commit.
-
-    At once for writing, which waits for others: what has read first is refused when it writes after another one.
-    """
-    driver_connection: Any = connection.connection.driver_connection
-    if not driver_connection.in_transaction:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(connection: Connection, _savepoint: str) -> None:
+    # Releasing one without a transaction around it would commit.
+    begin_writing(connection)

@@ -1,11 +1,12 @@
 """One at a time through a section that reads, decides and writes."""
 
 from hashlib import blake2b
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-__all__ = ["transaction_lock"]
+__all__ = ["begin_writing", "transaction_lock"]
 
 
 async def transaction_lock(session: AsyncSession, name: str) -> None:
@@ -24,8 +25,15 @@ async def transaction_lock(session: AsyncSession, name: str) -> None:
         key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
         await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
         return
-    # The sqlite3 module begins a transaction before the first write only; after one, the lock is ours already.
-    raw = await connection.get_raw_connection()
-    driver_connection = raw.driver_connection
-    if driver_connection is not None and not driver_connection.in_transaction:
-        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+    await connection.run_sync(begin_writing)
+
+
+def begin_writing(connection: Connection) -> None:
+    """On SQLite: take the write lock for this connection's transaction, which begins now unless it has.
+
+    Its driver begins one before the first write alone. What has read first would be refused if another one had written
+    meanwhile; this waits for others.
+    """
+    driver_connection: Any = connection.connection.driver_connection
+    if not driver_connection.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
