@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 SEED ?= 1
 FAULTS ?= 200
 
-.PHONY: bench bench-auth bench-drivers bench-instructions bench-jobs bench-limits bench-live bench-parts bench-plots bench-sizes bench-startup chaos clean coverage docs format lint lint-deploy new-all pins run soak stress-live test test-fastapi
+.PHONY: bench bench-auth bench-drivers bench-instructions bench-jobs bench-limits bench-live bench-parts bench-plots bench-sizes bench-startup chaos clean coverage docs format lint lint-deploy new-all pins run soak stress-live test test-fastapi test-lowest
 
 run: $(INSTALLED)  ## Serve the reference service on http://127.0.0.1:8000
 	$(BIN)/hardpoint serve $(ARGS)
@@ -22,6 +22,17 @@ coverage: $(INSTALLED)  ## The same with branch coverage, which costs a third mo
 test-fastapi: $(INSTALLED)  ## FastAPI's own tests with compiled routes, and the long comparison of generated ones
 	HARDPOINT_EQUALITY_EXAMPLES=4000 $(BIN)/python -m pytest -q -n auto tests/routing
 	$(BIN)/python scripts/fastapi_suite
+
+test-lowest: $(INSTALLED)  ## The whole suite with the oldest version of each dependency that pyproject.toml allows
+	rm -rf .venv-lowest
+	$(PYTHON) -m venv .venv-lowest
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --no-emit-index-url --no-annotate --no-header \
+		--all-extras --python .venv-lowest/bin/python pyproject.toml --output-file .venv-lowest/requirements.txt
+	@# What tests needs newer versions than these: pytest's plugins, the linters' stubs.
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --requirement .venv-lowest/requirements.txt
+	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
+	$(MAKE) test VENV=.venv-lowest INSTALLED=
 
 lint: $(INSTALLED)  ## Formatting, lint rules, strict types
 	$(BIN)/ruff format --check .
