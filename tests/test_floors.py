@@ -16,6 +16,7 @@ FLOORS: dict[str, int] = {
     "context": 1,
     "errors": 1,
     "log": 1,
+    "origins": 1,
     "resolving": 1,
     "scope": 1,
     "sentinel": 1,

@@ -73,6 +73,9 @@ def test_production_is_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CORS_ORIGINS", '["https://a.example", "*"]', "credentials"),
         ("CORS_ORIGINS", "https://a.example/path", "not an origin"),
         ("CORS_ORIGINS", "null", "not an origin"),
+        ("CORS_ORIGINS", "https://a.example, https://canary.example/", "without a path"),
+        ("CORS_ORIGINS", "https://*.canary.example", "not an origin"),
+        ("CORS_ORIGINS", "ftp://canary.example", "not an origin"),
         ("CORS_ORIGINS", "[1", "JSON list"),
         ("CORS_ORIGINS", "[1]", "string"),
         ("TRUSTED_PROXIES", "nginx", "neither an address nor a network"),
@@ -89,6 +92,10 @@ def test_production_is_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SMTP_URL", "mail.example.com", "smtp://"),
         ("PUBLIC_URL", "ftp://h", "http"),
         ("PUBLIC_URL", "https://h/?x=1", "without query"),
+        ("PUBLIC_URL", "https://h/?", "without query"),
+        ("PUBLIC_URL", "https://ann:canary@h", "password"),
+        ("PUBLIC_URL", "https://canary.example\n", "control characters"),
+        ("PUBLIC_URL", "https://b\u00fccher.example", "xn--"),
         ("SMTP_FROM", "nobody", "e-mail address"),
         ("SMTP_FROM", "a@b\nBcc: c@d", "e-mail address"),
         ("LOG_FORMAT", "xml", "json"),
@@ -120,6 +127,13 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     assert load(monkeypatch, CORS_ORIGINS=text).cors_origins == ("https://a.example", "http://b.example:8080")
+
+
+def test_origins_are_what_browsers_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, CORS_ORIGINS="https://App.example:443", PUBLIC_URL="https://Example.com:443/app/")
+    assert settings.cors_origins == ("https://app.example",)
+    assert settings.public_origin == "https://example.com"
+    assert settings.resolved_public_url == "https://Example.com:443/app"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hardpoint.cluster import CLUSTER_SCHEMES, parse_cluster_url
 from hardpoint.log import instance_name
+from hardpoint.origins import origin_of, read_origin
 from hardpoint.sentinel import SENTINEL_SCHEMES, parse_sentinel_url
 
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "check_secret", "load_settings"]
@@ -25,7 +26,6 @@ __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "check_secret", "load_sett
 ENV_PREFIX: Final = "HARDPOINT_"
 
 _RATE: Final = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour)")
-_ORIGIN: Final = re.compile(r"https?://[^/?#\s@]+")
 _MIN_SECRET_BYTES: Final = 32
 _MIN_DISTINCT_CHARACTERS: Final = 10
 _LOG_FLUSH_SECONDS: Final = 0.05
@@ -156,6 +156,11 @@ class Settings(BaseSettings):
         return (self.public_url or "http://127.0.0.1:8000").rstrip("/")
 
     @property
+    def public_origin(self) -> str:
+        """The origin of the service's own pages, as browsers send it (RFC 6454, section 6.2)."""
+        return origin_of(self.resolved_public_url)
+
+    @property
     def resolved_instance(self) -> str:
         """What logs and metrics call this instance: the given name, or `host:pid`."""
         return self.instance or instance_name()
@@ -198,14 +203,15 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if origin == "*":
-                raise ValueError("'*' cannot be combined with the credentials that this service uses; name the origins")
-            if not _ORIGIN.fullmatch(origin) or not _has_readable_port(origin):
-                raise ValueError(
-                    "has an entry that is not an origin; write each as https://host[:port], without a path"
-                )
-        return value
+        if "*" in value:
+            raise ValueError("'*' cannot be combined with the credentials that this service uses; name the origins")
+        try:
+            found = tuple(read_origin(entry) for entry in value)
+        except ValueError:
+            found = ("",)
+        if not all(origin.startswith(("http://", "https://")) for origin in found):
+            raise ValueError("has an entry that is not an origin; write each as https://host[:port], without a path")
+        return found
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -267,8 +273,12 @@ class Settings(BaseSettings):
     @classmethod
     def _check_public_url(cls, value: str) -> str:
         parts = _split_address(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not {"?", "#"}.isdisjoint(value):
             raise ValueError("must be an http or https address without query and fragment")
+        if "@" in parts.netloc or " " in value or not value.isprintable():
+            # It stands in mails and tokens; and the library overlooks a line's end.
+            raise ValueError("must not have a user, a password, spaces or control characters")
+        origin_of(value)
         return value
 
     @field_validator("smtp_from")

@@ -360,6 +360,19 @@ def test_the_origins_are_replaced(visitor: Visitor, application: Application) ->
         assert visitor.client.delete("/auth/sessions/x", headers=origin).status_code == 404
 
 
+def test_an_origin_that_no_browser_sends_is_told(visitor: Visitor, application: Application) -> None:
+    form = {"username": "ann@example.com", "password": PASSWORD}
+    assert visitor.client.post("/auth/login?session=cookie", data=form).status_code == 204
+    origin = {"Origin": "https://app.example.com"}
+    with application.with_override(allowed_origins, lambda: ["https://App.example.com:443"]):
+        assert visitor.client.delete("/auth/sessions/x", headers=origin).status_code == 404
+    with (
+        application.with_override(allowed_origins, lambda: ["https://app.example.com/"]),
+        pytest.raises(ValueError, match="is not an origin"),
+    ):
+        visitor.client.delete("/auth/sessions/x", headers=origin)
+
+
 def test_one_origin_alone_lets_no_beginning_of_it_in(visitor: Visitor, application: Application) -> None:
     form = {"username": "ann@example.com", "password": PASSWORD}
     assert visitor.client.post("/auth/login?session=cookie", data=form).status_code == 204

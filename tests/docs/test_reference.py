@@ -12,6 +12,7 @@ NOT_FOR_USERS = {
     "hardpoint.new",
     "hardpoint.aio",
     "hardpoint.cluster",
+    "hardpoint.origins",
     "hardpoint.sentinel",
     "hardpoint.texts",
 }

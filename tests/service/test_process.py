@@ -45,6 +45,17 @@ def test_the_secret_is_made_once_and_is_the_owners_alone(tmp_path: Path) -> None
     assert secret.stat().st_mode & 0o077 == 0
 
 
+def test_its_pages_have_its_origin_however_its_address_is_written(tmp_path: Path) -> None:
+    with Service.started(tmp_path, public_url="https://Shop.example.com:443/app") as service:
+        account = service.sign_up()
+        account.client.close()
+        form, page = {"username": account.email, "password": PASSWORD}, {"Origin": "https://shop.example.com"}
+        with service.client() as client:
+            assert client.post("/auth/login?session=cookie", data=form, headers=page).status_code == 204
+            assert client.post("/posts", json={"title": "a", "body": "b"}, headers=page).status_code == 201
+            assert client.delete("/auth/sessions", headers=page).status_code == 204
+
+
 def test_sigterm_turns_readiness_off_and_waits_for_the_request_in_flight(tmp_path: Path) -> None:
     with Service.started(tmp_path) as service:
         account = service.sign_up()

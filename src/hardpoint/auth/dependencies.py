@@ -30,10 +30,10 @@ from hardpoint.auth.tokens import AccessClaims
 from hardpoint.db import Session
 from hardpoint.errors import BadRequest, Forbidden, InvalidApiKey, Unauthorized
 from hardpoint.log import get_logger
+from hardpoint.origins import origins as known_origins
 from hardpoint.ratelimit import by_address
 from hardpoint.resolving import has_overrides, link
 from hardpoint.scope import of_lifespan
-from hardpoint.texts import texts
 
 __all__ = [
     "OPTIONAL_SECURITY",
@@ -298,9 +298,9 @@ def check_origin(connection: HTTPConnection, origins: Collection[str]) -> None:
 
     Raises:
         Forbidden: The origin is missing, `null`, or another.
-        ValueError: `origins` is one text, of which every beginning would be an origin.
+        ValueError: `origins` is one text, of which every beginning would be an origin, or one of them is none.
     """
-    allowed = texts("allowed_origins", origins)
+    allowed = known_origins("allowed_origins", origins)
     sent = connection.headers.getlist("origin")
     if len(sent) != 1 or sent[0] == "null" or sent[0] not in allowed:
         logger.warning("origin_refused", path=connection.url.path)

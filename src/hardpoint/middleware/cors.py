@@ -1,6 +1,5 @@
 """Cross-origin requests (the Fetch standard's CORS protocol), on every response and refused clearly."""
 
-import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -9,11 +8,11 @@ from starlette.types import ASGIApp, Message
 
 from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import Forbidden, error_response
+from hardpoint.origins import origins
 from hardpoint.texts import texts
 
 __all__ = ["CORSMiddleware"]
 
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+")
 _MAX_AGE_SECONDS: Final = 86_400
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _HEADERS: Final = (
@@ -53,7 +52,7 @@ class CORSMiddleware(Part):
 
     Args:
         app: The application inside.
-        allow_origins: Origins as browsers send them, `https://app.example.com`; or `["*"]` without credentials.
+        allow_origins: Origins, `https://app.example.com`; or `["*"]` without credentials.
         allow_credentials: Whether cookies and HTTP authentication may be sent along.
         allow_methods: Methods that pages may use; or `["*"]`.
         allow_headers: Request headers that pages may set; or `["*"]`.
@@ -61,7 +60,8 @@ class CORSMiddleware(Part):
         max_age_seconds: How long a browser may remember a preflight's answer; 0 to 86400.
 
     Raises:
-        ValueError: An origin that no browser would send, `null`, or origins or exposed headers `*` with credentials.
+        ValueError: What is no origin, such as an address with a path or `null`; or origins or exposed headers `*` with
+            credentials.
     """
 
     def __init__(
@@ -75,14 +75,16 @@ class CORSMiddleware(Part):
         expose_headers: Sequence[str] = _EXPOSED,
         max_age_seconds: int = 600,
     ) -> None:
-        _check_origins(allow_origins, allow_credentials=allow_credentials)
+        named = texts("allow_origins", allow_origins) - {"*"}
+        if allow_credentials and "*" in allow_origins:
+            raise ValueError("CORS: '*' cannot be combined with credentials; name the origins")
         if not 0 <= max_age_seconds <= _MAX_AGE_SECONDS:
             raise ValueError("max_age_seconds must be between 0 and 86400")
         if allow_credentials and "*" in expose_headers:
             raise ValueError("CORS: with credentials browsers take an exposed '*' literally; name the headers")
         super().__init__(app)
         self._any_origin = "*" in allow_origins
-        self._origins = frozenset(origin.lower() for origin in allow_origins)
+        self._origins = origins("CORS", named)
         self._any_method = "*" in allow_methods
         self._any_header = "*" in allow_headers
         self._methods = frozenset(allow_methods)
@@ -165,12 +167,3 @@ def _vary_by_origin(message: Message) -> None:
             if {b"origin", b"*"}.isdisjoint(varying.strip() for varying in value.lower().split(b",")):
                 headers[place] = (name, value + b", Origin" if value else b"Origin")
             return
-
-
-def _check_origins(origins: Collection[str], *, allow_credentials: bool) -> None:
-    for origin in texts("allow_origins", origins):
-        if origin == "*":
-            if allow_credentials:
-                raise ValueError("CORS: '*' cannot be combined with credentials; name the origins")
-        elif not _ORIGIN.fullmatch(origin.lower()):
-            raise ValueError(f"CORS: {origin!r} is not an origin; write it as scheme://host[:port], without a path")

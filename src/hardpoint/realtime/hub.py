@@ -12,6 +12,7 @@ from hardpoint.clock import Clock, wall_clock
 from hardpoint.errors import Conflict, ServiceUnavailable
 from hardpoint.lifespan import Drain
 from hardpoint.log import get_logger
+from hardpoint.origins import origins
 from hardpoint.ratelimit import Rate
 from hardpoint.realtime.channels import Channels, Match
 from hardpoint.realtime.feed import Feed
@@ -24,7 +25,6 @@ from hardpoint.realtime.peer import CloseCode, Peer
 from hardpoint.realtime.presence import Presence
 from hardpoint.realtime.store import ChannelStore
 from hardpoint.realtime.subscription import Subscription
-from hardpoint.texts import texts
 
 __all__ = ["Hub"]
 
@@ -70,7 +70,7 @@ class Hub:
         self.channels = channels
         self.store = store
         self.authenticator = authenticator
-        self.allowed_origins = texts("allowed_origins", allowed_origins)
+        self.allowed_origins = origins("allowed_origins", allowed_origins)
         self.limits = limits or Limits()
         self.message_rate = Rate.parse(self.limits.messages, burst=self.limits.messages_burst, name="messages")
         self.clock = clock

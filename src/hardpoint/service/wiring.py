@@ -128,7 +128,7 @@ def make_lifespan(
         "auth", lambda opened: _open_auth(settings, opened[limiter], opened[broadcast])
     )
     mailer: Resource[Mailer] = Resource("mailer", lambda _: nullcontext(_make_mailer(settings)))
-    origins = frozenset({*settings.cors_origins, settings.resolved_public_url})
+    origins = frozenset({*settings.cors_origins, settings.public_origin})
     durable = durable_jobs(settings, database)  # new: jobs
     # new: if realtime
     realtime = realtime_hub(
