@@ -55,6 +55,9 @@ class Account(Base):
     blocked: Mapped[bool] = mapped_column(default=False)
     confirmed: Mapped[bool] = mapped_column(default=False)
     company: Mapped[str | None]
+    plan: Mapped[str]
+    newsletter: Mapped[bool]
+    source: Mapped[str] = mapped_column(default="unknown")
 
     email: Mapped[str] = synonym("mail")
     email_key: Mapped[str] = synonym("mail_key")
@@ -108,6 +111,9 @@ class Sent(AuthNotifier[Account]):
 
 class AccountRegistration(Registration):
     company: str = Field(max_length=50)
+    plan: str = "trial"
+    newsletter: bool = Field(default_factory=lambda: True)
+    source: str | None = None
 
 
 class Service:
@@ -125,6 +131,10 @@ class Service:
         @self.app.get("/me")
         async def me(user: CurrentUser[Account]) -> dict[str, Any]:
             return {"id": str(user.id), "mail": user.mail, "company": user.company}
+
+        @self.app.get("/plan")
+        async def plan(user: CurrentUser[Account]) -> list[Any]:
+            return [user.plan, user.newsletter, user.source]
 
         @self.app.post("/block")
         async def block(user: CurrentUser[Account], session: Session) -> None:
@@ -178,6 +188,24 @@ def test_an_account_lives_in_a_table_with_other_names(client: TestClient, servic
     assert client.post("/block", headers=bearer).status_code == 200
     assert client.get("/me", headers=bearer).status_code == 401
     assert log_in(client, "ann@example.com", NEW).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ({}, ["trial", True, "unknown"]),
+        ({"plan": "paid", "newsletter": False, "source": "fair"}, ["paid", False, "fair"]),
+    ],
+)
+def test_what_a_registration_has_by_default_is_kept(
+    client: TestClient, service: Service, sent: dict[str, Any], kept: list[Any]
+) -> None:
+    email = f"{kept[0]}@example.com"
+    new = {"email": email, "password": PASSWORD, "company": "x", **sent}
+    assert client.post("/auth/register", json=new).status_code == 202
+    assert client.post("/auth/verify-email", json={"token": service.sent.tokens.pop()}).status_code == 204
+    bearer = {"Authorization": f"Bearer {log_in(client, email).json()['access_token']}"}
+    assert client.get("/plan", headers=bearer).json() == kept
 
 
 @pytest.mark.parametrize(

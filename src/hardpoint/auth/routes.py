@@ -322,7 +322,8 @@ def auth_router(*, registration: type[Registration] | None = Register, ws_ticket
 
     Args:
         registration: What a registration takes. A subclass of `Registration` adds members, each of which is a column of
-            your user's model; `None` leaves the route out, where accounts are made by invitation.
+            your user's model, with the member's default when it was not sent; `None` leaves the route out, where
+            accounts are made by invitation.
         ws_tickets: Whether that of `ws_ticket_router` is one of them; of no use to a service without WebSockets.
     """
     router = APIRouter(prefix="/auth", tags=["auth"], route_class=_QuietRoute)
@@ -350,6 +351,8 @@ def ws_ticket_router() -> APIRouter:
 
 
 def _register_route(registration: type[Registration]) -> Any:
+    further = registration.model_fields.keys() - {"email", "password"}
+
     async def register(
         new: registration,  # type: ignore[valid-type] # a class that is known when the router is made
         auth: AuthService,
@@ -357,7 +360,9 @@ def _register_route(registration: type[Registration]) -> Any:
     ) -> None:
         """The answer is the same for a new and for a known address; a mail tells the difference to its owner."""
         sent: Registration = new
-        columns = {name: getattr(sent, name) for name in sent.model_fields_set - {"email", "password"}}
+        columns = {name: getattr(sent, name) for name in further}
+        # What was left out and is `None` then is left to the column's own default.
+        columns = {name: value for name, value in columns.items() if value is not None or name in sent.model_fields_set}
         await auth.register(session, email=sent.email, password=sent.password, **columns)
 
     return register
