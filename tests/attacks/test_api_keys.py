@@ -147,6 +147,13 @@ def test_a_user_has_no_key_and_makes_none(user: Account, admin: Account, anyone:
     check_envelope(user.client.delete("/api-keys/1"), 403, "FORBIDDEN")
 
 
+def test_the_end_of_a_key_is_told_in_utc_whatever_the_clients_zone(admin: Account) -> None:
+    new = made(admin, expires_at="2999-01-01T01:30:00+02:00")
+    assert new["expires_at"] == "2998-12-31T23:30:00.000000Z"
+    listed = next(item for item in admin.client.get("/api-keys").json()["items"] if item["id"] == new["id"])
+    assert listed["expires_at"] == new["expires_at"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -162,7 +169,12 @@ def test_a_user_has_no_key_and_makes_none(user: Account, admin: Account, anyone:
         {"expires_at": "2020-01-01T00:00:00Z"},
         {"expires_at": "2999-01-01T00:00:00"},
         {"expires_at": 4_000_000_000},
+        {"expires_at": "4000000000"},
         {"expires_at": "never"},
+        # No date in UTC, and none in a database's own zone.
+        {"expires_at": "9999-12-31T23:59:59-12:00"},
+        {"expires_at": "9999-12-31T23:59:59Z"},
+        {"expires_at": "0001-01-01T00:00:00+12:00"},
     ],
 )
 def test_a_key_that_does_not_hold_is_not_made(admin: Account, change: dict[str, Any]) -> None:
