@@ -2,6 +2,8 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from hardpoint.settings import Settings, SettingsError, check_secret, load_settings
 
@@ -160,6 +162,58 @@ def test_the_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.Monke
     assert (settings.rate_limit, settings.smtp_from) == ("5/second", "c@d")
     (tmp_path / ".env").write_bytes(b"HARDPOINT_SMTP_FROM=\xff@b")
     assert faults(monkeypatch) == (".env: is not UTF-8 text",)
+
+
+class Mail(BaseModel):
+    host: str
+    port: int
+
+
+class ShopSettings(Settings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_")
+
+    tags: list[str] = Field(default_factory=list)
+    prices: dict[str, int] = Field(default_factory=dict)
+    mail: Mail | None = None
+    number: int = Field(default=1, validation_alias="ORDER_NUMBER")
+    colours: list[str] = Field(default_factory=list, validation_alias="COLOURS")
+    name: str = "shop"
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        assert value != "asserted"
+        if value == "raised":
+            raise ValueError("two\nlines")
+        if value == "silent":
+            raise ValueError
+        return value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("SHOP_TAGS", "canary, other", "SHOP_TAGS: must be written as JSON"),
+        ("SHOP_PRICES", "{canary", "SHOP_PRICES: must be written as JSON"),
+        ("SHOP_PRICES", '{"canary": "x"}', "SHOP_PRICES: input should be a valid integer"),
+        ("SHOP_MAIL", '{"host": "canary"}', "SHOP_MAIL: port: field required"),
+        ("ORDER_NUMBER", "canary", "ORDER_NUMBER: input should be a valid integer"),
+        ("COLOURS", "canary", "COLOURS: must be written as JSON"),
+        ("SHOP_NAME", "asserted", "SHOP_NAME: assertion failed"),
+        ("SHOP_NAME", "raised", "SHOP_NAME: two lines"),
+        ("SHOP_NAME", "silent", "SHOP_NAME: is refused"),
+    ],
+)
+def test_a_setting_of_an_applications_own_is_one_line_as_well(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, fault: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        ShopSettings.load()
+    (told,) = refused.value.faults
+    assert told.startswith(fault)
+    assert "canary" not in told
+    assert "\n" not in told
 
 
 def test_settings_are_frozen_and_keep_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

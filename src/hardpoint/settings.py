@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from hardpoint.cluster import CLUSTER_SCHEMES, parse_cluster_url
 from hardpoint.log import instance_name
@@ -26,6 +27,8 @@ __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "check_secret", "load_sett
 ENV_PREFIX: Final = "HARDPOINT_"
 
 _RATE: Final = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour)")
+# What the library says of a variable that should be JSON and is not.
+_UNREADABLE: Final = re.compile(r'parsing value for field "(\w+)"')
 _MIN_SECRET_BYTES: Final = 32
 _MIN_DISTINCT_CHARACTERS: Final = 10
 _LOG_FLUSH_SECONDS: Final = 0.05
@@ -110,8 +113,10 @@ class Settings(BaseSettings):
 
     @classmethod
     def variable(cls, field: str) -> str:
-        """The environment variable of a field, such as `HARDPOINT_DATA_DIR` of `data_dir`."""
-        return f"{cls.model_config['env_prefix']}{field}".upper()
+        """The environment variable of a field, `HARDPOINT_DATA_DIR` of `data_dir`; of one with an alias, that."""
+        info = cls.model_fields.get(field)
+        alias = None if info is None else info.validation_alias
+        return (alias if isinstance(alias, str) else f"{cls.model_config['env_prefix']}{field}").upper()
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -121,7 +126,8 @@ class Settings(BaseSettings):
             **overrides: Field values that win over both.
 
         Raises:
-            SettingsError: At least one is refused; all faults are in it.
+            SettingsError: At least one is refused; all faults are in it. Of lists and mappings that are not written as
+                JSON the first is told alone.
         """
         try:
             return cls(**overrides)
@@ -129,8 +135,14 @@ class Settings(BaseSettings):
             raise SettingsError(
                 _fault(cls, item) for item in error.errors(include_url=False, include_input=False)
             ) from None
+        except UnreadableSetting as error:
+            raise SettingsError([_unreadable(cls, str(error))]) from None
         except UnicodeDecodeError:
             raise SettingsError([".env: is not UTF-8 text"]) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise SettingsError([f"{error.filename}: cannot be read: {type(error).__name__}"]) from error
 
     @property
     def is_production(self) -> bool:
@@ -333,6 +345,22 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _fault(settings: type[Settings], error: Mapping[str, Any]) -> str:
-    name = settings.variable(str(error["loc"][0])) if error["loc"] else "settings"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message[0].lower()}{message[1:]}"
+    message = " ".join(str(error["msg"]).removeprefix("Value error, ").split()) or "is refused"
+    message = f"{message[0].lower()}{message[1:]}"
+    if error["type"] == "missing" and len(error["loc"]) > 1:
+        # A field within a field; any other place within one may be a part of its value.
+        message = f"{error['loc'][-1]}: {message}"
+    return f"{_variable(settings, error['loc'])}: {message}"
+
+
+def _variable(settings: type[Settings], loc: tuple[int | str, ...]) -> str:
+    if not loc:
+        return "settings"
+    name = str(loc[0])
+    # A field with an alias is told by that.
+    return settings.variable(name) if name in settings.model_fields else name.upper()
+
+
+def _unreadable(settings: type[Settings], message: str) -> str:
+    field = _UNREADABLE.search(message)
+    return f"settings: {message}" if field is None else f"{settings.variable(field[1])}: must be written as JSON"
