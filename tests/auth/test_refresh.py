@@ -382,6 +382,8 @@ async def test_a_cookie_that_is_not_used_grows_idle(sessions: Sessions) -> None:
         ({"reset_seconds": 0}, "at least one second"),
         ({"verification_seconds": -1}, "at least one second"),
         ({"grace_seconds": -1}, "not negative"),
+        *(({name: 10**10}, "36500 days") for name in ("idle_seconds", "lifetime_seconds", "grace_seconds")),
+        *(({name: 10**18}, "36500 days") for name in ("reset_seconds", "verification_seconds")),
         ({"store": None}, "either models or a store"),
         ({"models": AUTH_MODELS}, "either models or a store"),
         ({"require_verified_email": True}, "require_verified_email=False"),

@@ -3,6 +3,7 @@
 import hmac
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -176,10 +177,18 @@ def test_a_token_may_not_live_longer_than_what_is_issued() -> None:
     refuse(signed(claims={**CLAIMS, "iat": NOW - 1}))
 
 
-@pytest.mark.parametrize("options", [{"leeway_seconds": -1}, {"leeway_seconds": 61}, {"ttl_seconds": 0}])
+@pytest.mark.parametrize(
+    "options", [{"leeway_seconds": -1}, {"leeway_seconds": 61}, {"ttl_seconds": 0}, {"ttl_seconds": 10**10}]
+)
 def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="leeway_seconds"):
         access_tokens(**options)
+
+
+def test_a_life_that_was_reckoned_is_a_whole_one() -> None:
+    seconds: Any = timedelta(minutes=15).total_seconds()
+    tokens = access_tokens(ttl_seconds=seconds)
+    assert tokens.verify(tokens.issue(user_id=1, session_id="s")).expires_at == NOW + 900
 
 
 # Claims

@@ -24,6 +24,7 @@ __all__ = ["WS_TICKET_SECONDS", "Auth"]
 
 WS_TICKET_SECONDS: Final = 30
 _MIN_SECRET_BYTES: Final = 32
+_MAX_LIFE_SECONDS: Final = 36_500 * 86_400
 
 
 class Auth(Accounts[U, S], Sessions[U, S]):
@@ -59,8 +60,8 @@ class Auth(Accounts[U, S], Sessions[U, S]):
         clock: Seconds since the epoch.
 
     Raises:
-        ValueError: The secret is too short, a life is not positive, there is not exactly one of `models` and `store`,
-            or addresses would have to be verified and nobody could be told.
+        ValueError: The secret is too short, a life is not between a second and 36,500 days, there is not exactly one of
+            `models` and `store`, or addresses would have to be verified and nobody could be told.
     """
 
     def __init__(
@@ -89,8 +90,12 @@ class Auth(Accounts[U, S], Sessions[U, S]):
             raise ValueError("Without a notifier no address can be verified: give one, or require_verified_email=False")
         if len(secret) < _MIN_SECRET_BYTES:
             raise ValueError(f"The secret must be at least {_MIN_SECRET_BYTES} bytes long")
-        if min(idle_seconds, lifetime_seconds, verification_seconds, reset_seconds) < 1 or grace_seconds < 0:
+        lives = (idle_seconds, lifetime_seconds, verification_seconds, reset_seconds)
+        if min(lives) < 1 or grace_seconds < 0:
             raise ValueError("Lives must be at least one second, and grace_seconds not negative")
+        if max(*lives, grace_seconds) > _MAX_LIFE_SECONDS:
+            # A moment before the year 1 or after the year 9999 is none, which the first request would find out.
+            raise ValueError("Lives must be at most 36500 days")
         if mails_per_hour < 1:
             raise ValueError("mails_per_hour must be at least 1")
         self.models = models

@@ -28,6 +28,7 @@ _SESSION: Final = re.compile(r"[!-~]{1,64}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_LEEWAY_SECONDS: Final = 60
+_MAX_TTL_SECONDS: Final = 36_500 * 86_400
 _MAX_ID: Final = 2**63 - 1
 
 
@@ -67,10 +68,13 @@ class AccessTokens:
         keys: What signs and verifies.
         issuer: The `iss` claim.
         audience: The `aud` claim.
-        ttl_seconds: The life of a token.
+        ttl_seconds: The life of a token, at most 36,500 days.
         leeway_seconds: By how much clocks may differ, 0 to 60.
         max_remembered: How many verified tokens are remembered, about half a kilobyte each; 0 verifies each time.
         clock: Seconds since the epoch.
+
+    Raises:
+        ValueError: `ttl_seconds` or `leeway_seconds` is out of range.
     """
 
     def __init__(
@@ -84,10 +88,11 @@ class AccessTokens:
         max_remembered: int = 10_000,
         clock: Clock = wall_clock,
     ) -> None:
-        if not 0 <= leeway_seconds <= _MAX_LEEWAY_SECONDS or ttl_seconds < 1:
-            raise ValueError("leeway_seconds must be between 0 and 60 and ttl_seconds at least 1")
+        if not 0 <= leeway_seconds <= _MAX_LEEWAY_SECONDS or not 1 <= ttl_seconds <= _MAX_TTL_SECONDS:
+            raise ValueError("leeway_seconds must be between 0 and 60 and ttl_seconds between 1 and 36500 days")
         self.keys = keys
-        self.ttl_seconds = ttl_seconds
+        # What `timedelta.total_seconds()` gives is a float, and the times of a token are whole.
+        self.ttl_seconds = int(ttl_seconds)
         self._issuer = issuer
         self._audience = audience
         self._leeway_seconds = leeway_seconds
