@@ -291,6 +291,20 @@ async def test_new_passwords_are_looked_at_one_after_the_other_and_too_many_are_
     assert [result for result in results if not isinstance(result, ServiceUnavailable)] == passwords[:101]
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_concurrent": 0}, "max_concurrent must be at least 1"),
+        ({"max_concurrent": 1, "max_waiting": -1}, "max_waiting 0 or more"),
+        # A hash that is taken for unreadable would refuse every login.
+        ({"parallelism": 1000, "memory_kib": 8000}, "999 lanes"),
+    ],
+)
+def test_a_hasher_that_would_let_nobody_in_is_not_made(options: dict[str, int], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        small_hasher(**options)
+
+
 @pytest.mark.parametrize("tail", ["", " and much more that nobody would ever guess, on and on" * 4])
 async def test_a_long_password_is_judged_by_its_beginning(tail: str) -> None:
     accepted = "correct horse battery staple, or something else" + tail

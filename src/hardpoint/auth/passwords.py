@@ -152,8 +152,12 @@ class PasswordHasher:
         memory_kib: Memory for one hash, in KiB. The default is OWASP's first recommendation, 19 MiB.
         iterations: Passes over the memory.
         parallelism: Lanes.
-        max_concurrent: Hashes at once; the number of processors by default.
-        max_waiting: Calls that may wait for their turn before further ones are refused.
+        max_concurrent: Hashes at once, at least 1; the number of processors by default.
+        max_waiting: Calls that may wait for their turn before further ones are refused; 0 or more.
+
+    Raises:
+        ValueError: `max_concurrent` or `max_waiting` is less than that, or no login could read the hashes: more than 4 GiB
+            of memory, or more than 999 lanes.
     """
 
     def __init__(
@@ -165,12 +169,18 @@ class PasswordHasher:
         max_concurrent: int | None = None,
         max_waiting: int = _MAX_WAITING,
     ) -> None:
+        concurrent = max_concurrent if max_concurrent is not None else os.cpu_count() or 1
+        if concurrent < 1 or max_waiting < 0:
+            raise ValueError(
+                "max_concurrent must be at least 1, or every login would wait for ever, and max_waiting 0 or more"
+            )
         hasher = Argon2Hasher(time_cost=iterations, memory_cost=memory_kib, parallelism=parallelism)
         self._hash = PasswordHash([hasher])
-        concurrent = max_concurrent if max_concurrent is not None else os.cpu_count() or 1
         self._threads = _Threads(max_concurrent=concurrent, max_waiting=max_waiting)
         # Verified against when there is no account, so that both answers cost the same work.
         self._dummy = self._hash.hash("a password that nobody has")
+        if not _is_readable(self._dummy):
+            raise ValueError("A hash may take at most 4 GiB of memory and 999 lanes")
 
     async def hash(self, password: str) -> str:
         """The hash of a password that a policy has accepted.
