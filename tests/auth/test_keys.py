@@ -1,7 +1,7 @@
 """Keys that sign and verify: what may be one, how it is named, and what the world sees of it."""
 
 import json
-from base64 import urlsafe_b64decode
+from base64 import b64encode, urlsafe_b64decode
 from typing import Any
 
 import pytest
@@ -174,6 +174,19 @@ def test_a_key_of_another_kind_is_refused(other: Any) -> None:
     for pem in (private_pem(other), public_pem(other)):
         with pytest.raises(ValueError, match="Only Ed25519 and RSA"):
             Key.from_pem(pem)
+
+
+@pytest.mark.parametrize(
+    ("label", "der"),
+    [
+        ("PUBLIC KEY", bytes.fromhex("302a300506032b6579032100") + bytes(32)),
+        ("PRIVATE KEY", bytes.fromhex("302e020100300506032b657904220420") + bytes(32)),
+    ],
+)
+def test_a_key_of_a_kind_that_nobody_knows_is_refused_alike(label: str, der: bytes) -> None:
+    text = b64encode(der).decode()
+    with pytest.raises(ValueError, match="Only Ed25519 and RSA"):
+        Key.from_pem(f"-----BEGIN {label}-----\n{text}\n-----END {label}-----\n".encode())
 
 
 def test_a_small_rsa_key_is_refused() -> None:

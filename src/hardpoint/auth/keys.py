@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
@@ -17,6 +18,7 @@ __all__ = ["Algorithm", "Key", "KeySet"]
 Algorithm = Literal["HS256", "EdDSA", "RS256"]
 _MIN_SECRET_BYTES: Final = 32
 _MIN_RSA_BITS: Final = 2048
+_OTHER_KIND: Final = "Only Ed25519 and RSA keys can sign tokens"
 _KID_LENGTH: Final = 16
 
 
@@ -75,6 +77,9 @@ class Key:
                 public = private.public_key()
             else:
                 public = load_pem_public_key(pem)
+        except UnsupportedAlgorithm as error:
+            # The library knows neither the key's kind nor its curve.
+            raise ValueError(_OTHER_KIND) from error
         except (ValueError, TypeError) as error:
             raise ValueError("The PEM file cannot be read as a key") from error
         if isinstance(public, Ed25519PublicKey) and (private is None or isinstance(private, Ed25519PrivateKey)):
@@ -83,7 +88,7 @@ class Key:
             if public.key_size < _MIN_RSA_BITS:
                 raise ValueError(f"An RSA key must have at least {_MIN_RSA_BITS} bits")
             return cls(kid=kid or _thumbprint("RS256", public), algorithm="RS256", verifying=public, signing=private)
-        raise ValueError("Only Ed25519 and RSA keys can sign tokens")
+        raise ValueError(_OTHER_KIND)
 
     def jwk(self) -> dict[str, Any] | None:
         """The public key as a JWK (RFC 7517); `None` for a secret, which is nobody else's business."""

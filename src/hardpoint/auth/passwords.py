@@ -156,8 +156,8 @@ class PasswordHasher:
         max_waiting: Calls that may wait for their turn before further ones are refused; 0 or more.
 
     Raises:
-        ValueError: `max_concurrent` or `max_waiting` is less than that, or no login could read the hashes: more than 4 GiB
-            of memory, or more than 999 lanes.
+        ValueError: `max_concurrent` or `max_waiting` is less than that, or no login could read the hashes, which may
+            take 4 GiB of memory and 999 lanes.
     """
 
     def __init__(
