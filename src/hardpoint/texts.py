@@ -1,11 +1,11 @@
 """Options that are several texts."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 __all__ = ["texts"]
 
 
-def texts(name: str, given: Collection[str]) -> frozenset[str]:
+def texts(name: str, given: Iterable[str]) -> frozenset[str]:
     """The texts of an option; one text alone, which is a collection of its letters as well, is a mistake.
 
     Raises:

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
+import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 
-from hardpoint.auth import current_user, require_scope, unguarded_routes
+from hardpoint.auth import Auth, MemoryDatabase, MemoryStore, current_user, require_scope, unguarded_routes
 
 
 def test_a_route_without_a_guard_is_found_wherever_it_is() -> None:
@@ -40,3 +41,22 @@ def test_a_route_without_a_guard_is_found_wherever_it_is() -> None:
         "WEBSOCKET /outer/inner/socket",
         "MOUNT /elsewhere",
     }
+
+
+SCOPES = ["metrics", "orders:read", "https://example.com/scopes/a,b~1!", "A#[]"]
+NO_SCOPES = ["", "a b", 'a"b', "a\\b", "a\tb", "a\n", "\u00e9", "\u043a\u043b\u044e\u0447", "\x7f"]
+
+
+async def test_what_no_scope_may_be_is_refused_where_it_is_declared() -> None:
+    """RFC 6749, section 3.3: a refusal names the scope in a header, in quotes."""
+    auth = Auth(store=MemoryStore, secret=b"x" * 32, require_verified_email=False)
+    async with MemoryDatabase().session() as session:
+        for scope in SCOPES:
+            require_scope(scope)
+            key, _ = await auth.api_keys.create(session, name="n", scopes=[scope])
+            assert key.scopes == [scope]
+        for scope in NO_SCOPES:
+            with pytest.raises(ValueError, match="is no scope"):
+                require_scope(scope)
+            with pytest.raises(ValueError, match="is no scope"):
+                await auth.api_keys.create(session, name="n", scopes=["metrics", scope])

@@ -1,6 +1,7 @@
 """API keys: for programs, which are no users; shown once, stored as a digest, limited to scopes."""
 
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,14 +11,16 @@ from typing import Final, Generic, TypeVar
 from hardpoint.auth.protocols import ApiKeyStore, AuthApiKey
 from hardpoint.errors import InvalidApiKey, NotFound
 from hardpoint.log import get_logger
+from hardpoint.texts import texts
 
-__all__ = ["ApiKeys", "digest"]
+__all__ = ["ApiKeys", "check_scope", "digest"]
 
 S = TypeVar("S")
 
 logger = get_logger("hardpoint.auth")
 
 _PREFIX: Final = "hp"
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _MAX_ID_DIGITS: Final = 18
 _LAST_USED_RESOLUTION: Final = timedelta(minutes=1)
 
@@ -37,7 +40,14 @@ class ApiKeys(Generic[S]):
     async def create(
         self, session: S, *, name: str, scopes: list[str], expires_at: datetime | None = None
     ) -> tuple[AuthApiKey, str]:
-        """A new API key, and its text `hp_<id>_<secret>`, which is shown this once."""
+        """A new API key, and its text `hp_<id>_<secret>`, which is shown this once.
+
+        Raises:
+            ValueError: `scopes` is one text, or has what is no scope.
+        """
+        # In one text every scope that is a part of it would be found.
+        for scope in texts("scopes", scopes):
+            check_scope(scope)
         secret = secrets.token_urlsafe(32)
         key = await self._store(session).add_api_key(
             name=name,
@@ -79,6 +89,16 @@ class ApiKeys(Generic[S]):
         if not await self._store(session).revoke_api_key(key_id, now=self._now()):
             raise NotFound
         logger.info("api_key_revoked", key_id=key_id)
+
+
+def check_scope(scope: str) -> None:
+    """Refuse what is no scope: printable ASCII without spaces, quotes and backslashes (RFC 6749, section 3.3).
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not _SCOPE.fullmatch(scope):
+        raise ValueError(f"{scope!r} is no scope: write printable ASCII without spaces, quotes and backslashes")
 
 
 def digest(token: str) -> bytes:

@@ -23,6 +23,7 @@ from starlette.requests import HTTPConnection
 from typing_extensions import TypeVar
 
 from hardpoint import context
+from hardpoint.auth.api_keys import check_scope
 from hardpoint.auth.base import Client
 from hardpoint.auth.core import Auth
 from hardpoint.auth.protocols import AuthApiKey, AuthSession, AuthUser, SessionAndUser
@@ -391,10 +392,10 @@ def require_scope(scope: str) -> Callable[..., Awaitable[AuthApiKey]]:
     """A dependency that gives the request's API key when it has `scope`.
 
     Raises:
-        ValueError: At once, when the scope's name is empty or has spaces.
+        ValueError: At once, when it is no scope (RFC 6749, section 3.3): empty, with a space, a quote or a backslash,
+            or not in ASCII, which no header could name.
     """
-    if not scope or not scope.isprintable() or " " in scope:
-        raise ValueError("A scope's name must not be empty or contain spaces")
+    check_scope(scope)
 
     async def require_api_key(
         key: Annotated[AuthApiKey | None, Depends(optional_api_key)],

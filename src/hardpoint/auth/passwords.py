@@ -13,6 +13,7 @@ from pwdlib.exceptions import PwdlibError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from hardpoint.errors import FieldError, ServiceUnavailable, ValidationFailed
+from hardpoint.texts import texts
 
 __all__ = ["MAX_PASSWORD_LENGTH", "MIN_PASSWORD_LENGTH", "PasswordHasher", "PasswordPolicy", "normalise_password"]
 
@@ -79,6 +80,9 @@ class PasswordPolicy:
         min_length: In characters. 15 where the password is the only factor (NIST SP 800-63B-4, section 3.1.1.2).
         max_length: In characters; at least 64.
         context_words: Words that a guesser tries here first, such as the service's name.
+
+    Raises:
+        ValueError: The lengths are out of range, or `context_words` is one text.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class PasswordPolicy:
             raise ValueError("min_length must be at least 8 and max_length between 64 and 1024")
         self.min_length = min_length
         self.max_length = max_length
-        self._context_words = tuple(context_words)
+        self._context_words = texts("context_words", context_words)
         # The estimate is Python, up to a tenth of a second of it: more than one at once would take the interpreter
         # from the event loop.
         self._threads = _Threads(max_concurrent=1, max_waiting=_MAX_WAITING)
@@ -114,7 +118,7 @@ class PasswordPolicy:
             raise _refused(field, f"Must have at least {self.min_length} characters", "password_too_short")
         if len(normalised) > self.max_length:
             raise _refused(field, f"Must have at most {self.max_length} characters", "password_too_long")
-        words = [*self._context_words, *about_user]
+        words = [*self._context_words, *texts("about_user", about_user)]
         if await self._threads.run(lambda: _guesses(normalised, words)) < _MIN_GUESSES:
             raise _refused(field, "Too easy to guess", "password_too_common")
         return normalised
