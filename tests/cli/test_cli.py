@@ -146,6 +146,18 @@ def test_every_command_refuses_before_it_does_anything(arguments: list[str], tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA-canary\n-----END PRIVATE KEY-----",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGhhcmRwb2ludCBkb2VzIG5vdCB1c2UgdGhpcyBvbmU",
+    ],
+)
+def test_a_key_in_place_of_the_secret_is_one_line(secret: str, tmp_path: Path) -> None:
+    (line,) = lines_of(run_cli("serve", cwd=tmp_path, secret_key=secret), 2)
+    assert line == "HARDPOINT_SECRET_KEY: is the text of a key; name its file in HARDPOINT_SIGNING_KEY_FILES"
+
+
 def test_a_setting_of_the_env_file_is_refused_alike(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HARDPOINT_RATE_LIMIT=canary\n")
     (line,) = lines_of(run_cli("db", "current", cwd=tmp_path), 2)

@@ -47,9 +47,13 @@ def load_keys(settings: Settings) -> KeySet:
         SettingsError: A file cannot be read or has no key that can be used, the first has no private key, or two have
             the same one; or the secret cannot be used.
     """
-    if not settings.signing_key_files:
-        return KeySet(Key.from_secret(load_secret(settings)))
     variable = settings.variable("signing_key_files")
+    if not settings.signing_key_files:
+        try:
+            return KeySet(Key.from_secret(load_secret(settings)))
+        except ValueError as error:
+            reason = f"is the text of a key; name its file in {variable}"
+            raise SettingsError([f"{settings.variable('secret_key')}: {reason}"]) from error
     keys: list[Key] = []
     faults: list[str] = []
     for path in settings.signing_key_files:
