@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import SettingsConfigDict
+from sqlalchemy import make_url
 
 from hardpoint.settings import Settings, SettingsError, check_secret, load_settings
 
@@ -129,6 +130,14 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     assert load(monkeypatch, CORS_ORIGINS=text).cors_origins == ("https://a.example", "http://b.example:8080")
+
+
+@pytest.mark.parametrize("folder", ["data", "what?", "100%25", "a b#c@d"])
+def test_the_database_is_in_the_data_folder_whatever_that_is_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
+) -> None:
+    settings = load(monkeypatch, DATA_DIR=folder)
+    assert make_url(settings.resolved_database_url).database == f"{tmp_path / folder}/hardpoint.db"
 
 
 def test_origins_are_what_browsers_send(monkeypatch: pytest.MonkeyPatch) -> None:

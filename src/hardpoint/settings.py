@@ -160,7 +160,9 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         name = str(self.model_config["env_prefix"]).strip("_").lower() or "service"
-        return f"sqlite+aiosqlite:///{self.data_dir.absolute() / name}.db"
+        # In an address these two have a meaning of their own.
+        path = f"{self.data_dir.absolute() / name}.db".replace("%", "%25").replace("?", "%3F")
+        return f"sqlite+aiosqlite:///{path}"
 
     @property
     def resolved_public_url(self) -> str:
