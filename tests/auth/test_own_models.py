@@ -9,7 +9,7 @@ import jwt
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
-from pydantic import Field
+from pydantic import Field, create_model
 from sqlalchemy import select
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
@@ -223,6 +223,13 @@ def test_a_registration_takes_what_is_declared_and_nothing_else(
     answer = client.post("/auth/register", json={"email": "ben@example.com", "password": PASSWORD, **change})
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["field_errors"]] == fields
+
+
+@pytest.mark.parametrize("name", ["role", "is_active", "session"])
+def test_a_registration_of_what_auth_decides_is_refused_at_once(name: str) -> None:
+    """Each registration would be a 500."""
+    with pytest.raises(ValueError, match=f"cannot have {name}"):
+        auth_router(registration=create_model("Chosen", __base__=Registration, **{name: (str, "x")}))
 
 
 def test_accounts_that_are_made_by_invitation_have_no_registration() -> None:

@@ -84,6 +84,10 @@ class _QuietRoute(StrictJSONRoute):
         return quiet_handler
 
 
+# What every new account gets without being asked, and the name of what is beside an account's columns.
+_NOT_OF_A_CLIENT = frozenset(
+    {"created_at", "email_key", "email_verified", "is_active", "password_hash", "role", "session"}
+)
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _JWKS_MAX_AGE_SECONDS = 300
 # RFC 8037, appendix A.2.
@@ -325,6 +329,9 @@ def auth_router(*, registration: type[Registration] | None = Register, ws_ticket
             your user's model, with the member's default when it was not sent; `None` leaves the route out, where
             accounts are made by invitation.
         ws_tickets: Whether that of `ws_ticket_router` is one of them; of no use to a service without WebSockets.
+
+    Raises:
+        ValueError: `registration` has a member of which auth decides, such as `role`.
     """
     router = APIRouter(prefix="/auth", tags=["auth"], route_class=_QuietRoute)
     if registration is not None:
@@ -352,6 +359,8 @@ def ws_ticket_router() -> APIRouter:
 
 def _register_route(registration: type[Registration]) -> Any:
     further = registration.model_fields.keys() - {"email", "password"}
+    if decided := sorted(further & _NOT_OF_A_CLIENT):
+        raise ValueError(f"A registration cannot have {', '.join(decided)}, which auth decides; take another name")
 
     async def register(
         new: registration,  # type: ignore[valid-type] # a class that is known when the router is made
