@@ -101,6 +101,21 @@ def test_production_is_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PUBLIC_URL", "https://b\u00fccher.example", "xn--"),
         ("SMTP_FROM", "nobody", "e-mail address"),
         ("SMTP_FROM", "a@b\nBcc: c@d", "e-mail address"),
+        *(
+            ("SMTP_FROM", text, "e-mail address")
+            for text in [
+                " ",
+                "@",
+                "a@",
+                "@b",
+                "a@b, c@d",
+                "a@b c",
+                "Shop, Inc. <a@b>",
+                "Shop <a@b",
+                "a@b\u00e4r.de",
+                "a@b;",
+            ]
+        ),
         ("LOG_FORMAT", "xml", "json"),
     ],
 )
@@ -130,6 +145,13 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     assert load(monkeypatch, CORS_ORIGINS=text).cors_origins == ("https://a.example", "http://b.example:8080")
+
+
+@pytest.mark.parametrize(
+    "sender", ["a@b", "hardpoint@localhost", "Shop \u00dc <a@b.example>", '"Shop, Inc." <a@b>', "Shop (beta) <a+b@c.d>"]
+)
+def test_a_sender_may_have_a_name(monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
+    assert load(monkeypatch, SMTP_FROM=f" {sender} ").smtp_from == sender
 
 
 @pytest.mark.parametrize("folder", ["data", "what?", "100%25", "a b#c@d"])

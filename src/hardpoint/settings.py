@@ -7,6 +7,7 @@ reads are further fields.
 
 import re
 from collections.abc import Iterable, Mapping
+from email.utils import getaddresses
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -27,6 +28,7 @@ __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "check_secret", "load_sett
 ENV_PREFIX: Final = "HARDPOINT_"
 
 _RATE: Final = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour)")
+_ADDRESS: Final = re.compile(r"[!-~]+@[!-~]+")
 # What the library says of a variable that should be JSON and is not.
 _UNREADABLE: Final = re.compile(r'parsing value for field "(\w+)"')
 _MIN_SECRET_BYTES: Final = 32
@@ -298,9 +300,13 @@ class Settings(BaseSettings):
     @field_validator("smtp_from")
     @classmethod
     def _check_sender(cls, value: str) -> str:
-        if "@" not in value or not value.isprintable():
-            raise ValueError("must be an e-mail address")
-        return value
+        # What is none is found out with the first mail, and that is lost.
+        found = [address for _, address in getaddresses([value])]
+        address, written = found[0] if len(found) == 1 else "", value.strip()
+        is_whole = written == address or written.endswith(f"<{address}>")
+        if not is_whole or not _ADDRESS.fullmatch(address) or not value.isprintable():
+            raise ValueError('must be an e-mail address in ASCII; with a name: "Shop, Inc." <shop@example.com>')
+        return written
 
     @field_validator("secret_key")
     @classmethod
