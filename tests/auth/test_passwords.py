@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zxcvbn import matching
 
 from hardpoint.auth import PasswordHasher, PasswordPolicy
 from hardpoint.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, normalise_password
@@ -309,3 +310,21 @@ def test_a_hasher_that_would_let_nobody_in_is_not_made(options: dict[str, int], 
 async def test_a_long_password_is_judged_by_its_beginning(tail: str) -> None:
     accepted = "correct horse battery staple, or something else" + tail
     assert await PasswordPolicy(max_length=1024).check(accepted) == accepted
+
+
+@pytest.mark.parametrize("password", ["4@({[<369&#!1|0$5+7%2" * 2, "5+@79{(1[|!<6$4" * 3])
+async def test_symbols_that_stand_for_many_letters_make_no_long_work(
+    password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in all of its readings took two hundred times as long as any other, in Python, for a stranger's asking."""
+    looked_at = 0
+    real = matching.dictionary_match
+
+    def counting(text: str, *rest: Any, **named: Any) -> Any:
+        nonlocal looked_at
+        looked_at += len(text) * (len(text) + 1) // 2
+        return real(text, *rest, **named)
+
+    monkeypatch.setattr(matching, "dictionary_match", counting)
+    assert await PasswordPolicy().check(password) == password
+    assert 1_000 < looked_at < 100_000
