@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from math import nan
 from typing import Annotated, Any
 
 import pytest
@@ -19,6 +20,7 @@ from hardpoint.lifespan import (
     Opened,
     Resource,
     health_router,
+    open_drain,
     periodic,
     warm_up,
 )
@@ -128,6 +130,62 @@ def test_names_are_checked_when_they_are_written(journal: Journal) -> None:
         Lifespan(journal.resource("a"), journal.resource("a"))
     with pytest.raises(ValueError, match="Python identifier"):
         journal.resource("not a name")
+
+
+async def check_nothing(_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Lifespan([Resource.constant("a", 1)]), "no Resource; write Lifespan"),  # type: ignore[arg-type]
+        (lambda: Lifespan(check_nothing), "no Resource; write Lifespan"),  # type: ignore[arg-type]
+        (lambda: Lifespan(then=nullcontext()), "no function of the application"),  # type: ignore[arg-type]
+        (lambda: Resource("drain", open_drain()), "write Resource\\('drain', lambda opened: ...\\)"),
+        (lambda: Resource("a", 1), "a: 1 is no function that opens it"),  # type: ignore[arg-type]
+        (lambda: Resource("a", nullcontext, check=True), "a: True is no function that checks it"),  # type: ignore[arg-type]
+        (lambda: health_router(Lifespan), "no Lifespan; write health_router"),  # type: ignore[arg-type]
+        (lambda: health_router([Resource.constant("a", 1)]), "no Lifespan; write health_router"),  # type: ignore[arg-type]
+        (lambda: periodic("tick", None, every_seconds=1), "tick: None is no function"),  # type: ignore[arg-type]
+        (lambda: warm_up("cache", None), "cache: None is no function"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_something_else_is_refused_when_it_is_written(make: Callable[[], object], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        make()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, nan])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seconds: Resource("a", nullcontext, check_timeout_seconds=seconds),
+        lambda seconds: Resource("a", nullcontext, close_timeout_seconds=seconds),
+        lambda seconds: periodic("a", check_nothing, every_seconds=seconds),
+        lambda seconds: warm_up("a", check_nothing, timeout_seconds=seconds),
+        lambda seconds: health_router(Lifespan(), fresh_seconds=seconds or -1),
+    ],
+)
+def test_a_time_in_which_nothing_could_be_done_is_refused(make: Callable[[float], object], seconds: float) -> None:
+    with pytest.raises(ValueError, match="seconds must be"):
+        make(seconds)
+
+
+async def test_an_own_lifespan_that_opens_nothing_is_told_what_it_may_lack(journal: Journal) -> None:
+    own: Any = undecorated
+    with pytest.raises(TypeError, match="own lifespan must open .* may lack @asynccontextmanager"):
+        async with Lifespan(journal.resource("a"), then=own)(Starlette()):
+            raise AssertionError("nothing is served")
+    assert journal == ["open a", "close a"]
+
+
+async def test_a_check_that_is_not_async_has_failed_and_the_log_says_so(journal: Journal) -> None:
+    check: Any = lambda _: None  # noqa: E731 - a mistake.
+    async with started(app_with_health(journal.resource("db", check=check))) as client:
+        with logged() as records:
+            answer = await client.get("/health/ready")
+    assert answer.json()["resources"] == {"db": {"status": "failed"}}
+    assert records.fields("health_check_not_async") == [{"resource": "db"}]
 
 
 async def test_it_composes_with_an_own_lifespan_and_those_of_mounted_applications(journal: Journal) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from hardpoint.aio import is_failure, is_wanted, running
 from hardpoint.lifespan.resources import Opened, Resource
@@ -33,8 +34,13 @@ def periodic(
         every_seconds: The pause between two runs.
         jitter: By which part the pause varies at random, 0 to 1, so that processes do not act together.
         at_start: Whether the first run begins at once.
+
+    Raises:
+        ValueError: The pause is not more than 0, or the jitter out of its range.
+        TypeError: `work` is no function.
     """
-    if every_seconds <= 0 or not 0 <= jitter <= 1:
+    _check_work(name, work)
+    if not every_seconds > 0 or not 0 <= jitter <= 1:
         raise ValueError("every_seconds must be more than 0 and jitter between 0 and 1")
 
     async def run_forever(opened: Opened) -> None:
@@ -66,7 +72,14 @@ def warm_up(name: str, work: Work, *, timeout_seconds: float = 30.0, required: b
         work: Called with the resources opened before.
         timeout_seconds: After which it has failed.
         required: Whether a failure ends the start, or is logged and the service starts cold.
+
+    Raises:
+        ValueError: The time is not more than 0.
+        TypeError: `work` is no function.
     """
+    _check_work(name, work)
+    if not timeout_seconds > 0:
+        raise ValueError("timeout_seconds must be more than 0")
 
     @asynccontextmanager
     async def open_warm(opened: Opened) -> AsyncIterator[None]:
@@ -83,3 +96,8 @@ def warm_up(name: str, work: Work, *, timeout_seconds: float = 30.0, required: b
         return open_warm(opened)
 
     return Resource(name, open_resource, required=required)
+
+
+def _check_work(name: str, work: Any) -> None:
+    if not callable(work):
+        raise TypeError(f"{name}: {work!r} is no function; name an async function of what is open, without calling it")

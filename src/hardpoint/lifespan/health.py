@@ -1,6 +1,7 @@
 """Whether the process lives, and whether it should get requests."""
 
 import asyncio
+import inspect
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -76,7 +77,11 @@ class _Checks:
             return ResourceState(status="ok")
         try:
             async with asyncio.timeout(resource.check_timeout_seconds):
-                await resource.check(resource.of(request))
+                checking: Any = resource.check(resource.of(request))
+                if not inspect.isawaitable(checking):
+                    logger.error("health_check_not_async", resource=resource.name)
+                    return ResourceState(status="failed")
+                await checking
         except TimeoutError:
             logger.warning("health_check_timed_out", resource=resource.name)
             return ResourceState(status="timed_out")
@@ -107,7 +112,18 @@ def health_router(
         prefix: Where the routes are.
         fresh_seconds: How long a result is used again.
         clock: A monotonic clock, in seconds.
+
+    Raises:
+        TypeError: It is no `Lifespan`.
+        ValueError: `fresh_seconds` is less than 0.
     """
+    given: Any = lifespan
+    if not isinstance(given, Lifespan):
+        raise TypeError(
+            f"{given!r} is no Lifespan; write health_router(lifespan) of the one in FastAPI(lifespan=lifespan)"
+        )
+    if not fresh_seconds >= 0:
+        raise ValueError("fresh_seconds must be 0 or more")
     router = APIRouter(prefix=prefix, tags=["health"])
     required = {resource.name for resource in lifespan.resources if resource.required}
     by_loop: dict[int, _Checks] = {}

@@ -42,9 +42,16 @@ class Lifespan:
 
     Raises:
         ValueError: Two resources have one name.
+        TypeError: One of them is no `Resource`, or `then` is no function.
     """
 
     def __init__(self, *resources: Resource[Any], then: UserLifespan | None = None, mounted: bool = True) -> None:
+        resource: Any
+        for resource in resources:
+            if not isinstance(resource, Resource):
+                raise TypeError(f"{resource!r} is no Resource; write Lifespan(Resource('name', open_it), ...)")
+        if then is not None and not callable(then):
+            raise TypeError(f"then={then!r} is no function of the application that gives an async context manager")
         names = [resource.name for resource in resources]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"Two resources are named {', '.join(repeated)}")
@@ -64,7 +71,9 @@ class Lifespan:
                 setattr(app.state, name, value)
             stack.callback(_forget, app, list(state))
             for lifespan, owner in self._inner(app):
-                _merge(state, await stack.enter_async_context(lifespan(owner)))
+                inner = lifespan(owner)
+                _check("The application's own lifespan", inner)
+                _merge(state, await stack.enter_async_context(inner))
             try:
                 yield state
             except BaseException:
@@ -112,10 +121,10 @@ def _mounted_applications(app: Starlette) -> list[Starlette]:
     return found
 
 
-def _check(name: str, opened: Any) -> None:
+def _check(what: str, opened: Any) -> None:
     if not isinstance(opened, AbstractAsyncContextManager):
         kind = type(opened).__name__
-        told = f"The resource {name!r} must open as an async context manager, and a {kind} is none"
+        told = f"{what} must open as an async context manager, and a {kind} is none"
         raise TypeError(f"{told}; its function may lack @asynccontextmanager")
 
 
@@ -129,7 +138,7 @@ class _Bounded(AbstractAsyncContextManager[T]):
     async def __aenter__(self) -> T:
         try:
             self._manager = self._resource.open(self._opened)
-            _check(self._resource.name, self._manager)
+            _check(f"The resource {self._resource.name!r}", self._manager)
             return await self._manager.__aenter__()
         except BaseException as error:
             # The server logs the exception itself; this says whose it was.

@@ -59,6 +59,10 @@ class Resource(Generic[T]):
         check_timeout_seconds: After which an unfinished check has failed.
         close_timeout_seconds: After which closing is given up, so that the others are closed too.
         required: Whether a failed check makes the service not ready, or is only reported.
+
+    Raises:
+        ValueError: The name is no identifier, or a time is not more than 0.
+        TypeError: `open` or `check` is no function; a context manager that is made already can be opened but once.
     """
 
     def __init__(
@@ -73,6 +77,16 @@ class Resource(Generic[T]):
     ) -> None:
         if not name.isidentifier():
             raise ValueError(f"A resource's name must be a Python identifier, and {name!r} is not")
+        # What `@asynccontextmanager` has made can be called as well, as a decorator.
+        opening: Any = open
+        if isinstance(opening, AbstractAsyncContextManager) or not callable(opening):
+            raise TypeError(
+                f"{name}: {opening!r} is no function that opens it; write Resource({name!r}, lambda opened: ...)"
+            )
+        if check is not None and not callable(check):
+            raise TypeError(f"{name}: {check!r} is no function that checks it; write check=an_async_function")
+        if not check_timeout_seconds > 0 or not close_timeout_seconds > 0:
+            raise ValueError(f"{name}: check_timeout_seconds and close_timeout_seconds must be more than 0")
         self.name = name
         self.open = open
         self.check = check
