@@ -1,11 +1,13 @@
 """Routes that nobody guards are found wherever they are."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 
-from hardpoint.auth import Auth, MemoryDatabase, MemoryStore, current_user, require_scope, unguarded_routes
+from hardpoint.auth import Auth, MemoryDatabase, MemoryStore, Roles, current_user, require_scope, unguarded_routes
+from support.asgi import client_of
 
 
 def test_a_route_without_a_guard_is_found_wherever_it_is() -> None:
@@ -60,3 +62,15 @@ async def test_what_no_scope_may_be_is_refused_where_it_is_declared() -> None:
                 require_scope(scope)
             with pytest.raises(ValueError, match="is no scope"):
                 await auth.api_keys.create(session, name="n", scopes=["metrics", scope])
+
+
+@pytest.mark.parametrize("factory", [require_scope, Roles("user", "admin").require])
+async def test_a_guard_whose_call_was_forgotten_lets_nobody_in(factory: Callable[..., Any]) -> None:
+    app = FastAPI()
+
+    @app.get("/figures", dependencies=[Depends(factory)])
+    async def figures() -> None: ...
+
+    async with client_of(app) as client:
+        for path in ("/figures", "/figures?scope=metrics", "/figures?names=admin"):
+            assert (await client.get(path)).status_code in {422, 500}

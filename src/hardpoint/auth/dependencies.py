@@ -388,7 +388,8 @@ async def by_principal(
     return f"key:{api_key.id}" if api_key is not None else await by_address(connection)
 
 
-def require_scope(scope: str) -> Callable[..., Awaitable[AuthApiKey]]:
+# By position alone: `Depends(require_scope)`, with the call forgotten, would take `?scope=` for its argument and pass.
+def require_scope(scope: str, /) -> Callable[..., Awaitable[AuthApiKey]]:
     """A dependency that gives the request's API key when it has `scope`.
 
     Raises:
