@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from hardpoint.aio import task_group
+from hardpoint.auth import require_scope
 from hardpoint.db import open_database
 from hardpoint.errors import ServiceUnavailable
 from hardpoint.jobs import LightTasks
@@ -277,3 +278,11 @@ async def test_light_tasks_are_counted() -> None:
     assert await value(metrics, "hardpoint_tasks_waiting") == 0
     assert await value(metrics, "hardpoint_tasks_total", outcome="done") == 2
     assert await value(metrics, "hardpoint_tasks_total", outcome="failed") == 1
+
+
+def test_what_is_no_guard_and_what_cannot_be_read_is_refused_when_it_is_written() -> None:
+    with pytest.raises(TypeError, match=r"guard takes Depends\("):
+        metrics_router(guard=require_scope("metrics"))
+    read: Any = [GaugeMetricFamily("sockets", "Open sockets")]
+    with pytest.raises(TypeError, match="sockets: .* is no function"):
+        Metrics().add("sockets", read)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
+from types import UnionType
 from typing import Any, Final
 
 from hardpoint.auth.accounts import Accounts
@@ -62,6 +63,7 @@ class Auth(Accounts[U, S], Sessions[U, S]):
     Raises:
         ValueError: The secret is too short, a life is not between a second and 36,500 days, there is not exactly one of
             `models` and `store`, or addresses would have to be verified and nobody could be told.
+        TypeError: An argument is something else, such as a class where an object is meant.
     """
 
     def __init__(
@@ -86,6 +88,13 @@ class Auth(Accounts[U, S], Sessions[U, S]):
         cache: PrincipalCache | None = None,
         clock: Clock = wall_clock,
     ) -> None:
+        _check("models", models, AuthModels | None, "AuthModels.beside(User)")
+        _check("secret", secret, bytes, 'bytes, such as os.environ["SECRET"].encode()')
+        _check("notifier", notifier, AuthNotifier | None, "an AuthNotifier")
+        _check("limiter", limiter, LoginLimiter | None, "a LoginLimiter, such as FailureLimiter(limiter, rate)")
+        # Of these whatever does the same will do.
+        for name, given in {"tokens": tokens, "hasher": hasher, "policy": policy, "cache": cache}.items():
+            _check(name, given, object, "an object")
         if notifier is None and require_verified_email:
             raise ValueError("Without a notifier no address can be verified: give one, or require_verified_email=False")
         if len(secret) < _MIN_SECRET_BYTES:
@@ -131,11 +140,20 @@ class Auth(Accounts[U, S], Sessions[U, S]):
         return hmac.digest(self._secret, b"hardpoint " + purpose.encode(), sha256)
 
 
+def _check(name: str, given: object, kind: type | UnionType, wanted: str) -> None:
+    if isinstance(given, type) or not isinstance(given, kind):
+        # Its name alone: it may be a secret.
+        told = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
+        raise TypeError(f"{name} takes {wanted}, not {told}")
+
+
 def _store_maker(
     models: AuthModels[U] | None, store: Callable[[S], AuthStore[U]] | None
 ) -> Callable[[S], AuthStore[U]]:
     if (models is None) == (store is None):
         raise ValueError("Give either models or a store")
+    if store is not None and not callable(store):
+        raise TypeError(f"store takes a function of a session, such as MemoryStore, not a {type(store).__name__}")
     # Without a store of its own, S is SQLAlchemy's session.
     made: Any = store if models is None else partial(SQLAlchemyStore, models=models)
     chosen: Callable[[S], AuthStore[U]] = made

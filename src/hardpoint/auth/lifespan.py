@@ -30,7 +30,11 @@ def auth_lifespan(
 
     Raises:
         ValueError: Tables are to be made, and `auth` has a store instead of models.
+        TypeError: `auth` is no `Auth`.
     """
+    given: Any = auth
+    if not isinstance(given, Auth):
+        raise TypeError("auth_lifespan takes Auth(...) and then the database's URL")
     database = Resource("database", lambda _: open_database(database_url), check=Database.ping)
     resources: list[Resource[Any]] = [database]
     if create_tables:

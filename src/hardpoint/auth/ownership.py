@@ -35,7 +35,13 @@ def require_owner(
         roles: Who else may.
         hide: Whether others get the 404 of a thing that does not exist, which says nothing, or a 403. Choose 403 only
             for what they may read anyway.
+
+    Raises:
+        TypeError: At once, when `owner_id` is no function.
+        ValueError: At once, when `roles` is one text.
     """
+    if not callable(owner_id):
+        raise TypeError(f"owner_id takes a function, lambda thing: thing.owner_id, not {owner_id!r}")
     allowed = texts("roles", roles)
 
     # The user first: who is nobody gets a 401 whether the thing exists or not.

@@ -1,7 +1,7 @@
 """Roles: declared once, required by name, read from the database at every request."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any
 
 from fastapi import Depends, Security
 from starlette.requests import HTTPConnection
@@ -26,9 +26,14 @@ class Roles:
 
     Args:
         *names: Every role's name.
+
+    Raises:
+        ValueError: There is none.
+        TypeError: One of them is no text.
     """
 
     def __init__(self, *names: str) -> None:
+        _check(names, "Roles")
         if not names:
             raise ValueError("Name at least one role")
         self.names = frozenset(names)
@@ -38,7 +43,9 @@ class Roles:
 
         Raises:
             ValueError: At once, when no name is given or one is not declared.
+            TypeError: At once, when one is no text.
         """
+        _check(names, "require")
         if not names:
             raise ValueError("Name at least one role; without any, nobody could pass")
         if unknown := sorted(set(names) - self.names):
@@ -57,3 +64,9 @@ class Roles:
             return user
 
         return require_role
+
+
+def _check(names: Sequence[Any], called: str) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{name!r} is no role's name; write {called}('editor', 'admin'), each by itself")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Response
 from fastapi.dependencies.utils import get_dependant
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Depends as DependsMark
 from starlette.requests import HTTPConnection, Request
 
 from hardpoint.auth.base import Client
@@ -332,7 +333,11 @@ def auth_router(*, registration: type[Registration] | None = Register, ws_ticket
 
     Raises:
         ValueError: `registration` has a member of which auth decides, such as `role`.
+        TypeError: `registration` is no subclass of `Registration`.
     """
+    given: Any = registration
+    if given is not None and not (isinstance(given, type) and issubclass(given, Registration)):
+        raise TypeError(f"registration takes a subclass of Registration, or None for no such route, not {given!r}")
     router = APIRouter(prefix="/auth", tags=["auth"], route_class=_QuietRoute)
     if registration is not None:
         router.add_api_route(
@@ -382,7 +387,12 @@ def api_keys_router(*, guard: Any) -> APIRouter:
 
     Args:
         guard: The dependency that decides who manages keys, such as `Depends(require_role("admin"))`.
+
+    Raises:
+        TypeError: `guard` is not in a `Depends`.
     """
+    if not isinstance(guard, DependsMark):
+        raise TypeError(f"guard takes Depends(require_role('admin')) or the like, not {guard!r}")
     router = APIRouter(
         prefix="/api-keys",
         tags=["api keys"],

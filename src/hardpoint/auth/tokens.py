@@ -75,6 +75,7 @@ class AccessTokens:
 
     Raises:
         ValueError: `ttl_seconds` or `leeway_seconds` is out of range.
+        TypeError: `keys` is no `KeySet`.
     """
 
     def __init__(
@@ -88,6 +89,9 @@ class AccessTokens:
         max_remembered: int = 10_000,
         clock: Clock = wall_clock,
     ) -> None:
+        given: Any = keys
+        if not isinstance(given, KeySet):
+            raise TypeError("keys takes KeySet(...), such as KeySet(Key.from_secret(secret))")
         if not 0 <= leeway_seconds <= _MAX_LEEWAY_SECONDS or not 1 <= ttl_seconds <= _MAX_TTL_SECONDS:
             raise ValueError("leeway_seconds must be between 0 and 60 and ttl_seconds between 1 and 36500 days")
         self.keys = keys

@@ -88,7 +88,10 @@ class Metrics:
 
         Raises:
             ValueError: The name is taken.
+            TypeError: `read` is no function.
         """
+        if not callable(read):
+            raise TypeError(f"{name}: {read!r} is no function; write one that gives the families at each scrape")
         if name in self._reads:
             raise ValueError(f"{name!r} is read already")
         self._reads[name] = (read, shared)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
+from fastapi.params import Depends as DependsMark
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -33,7 +34,12 @@ def metrics_router(
             a service does, and how often its logins fail, is nobody else's business.
         refusals: What the guard raises, for the OpenAPI document; those of `require_scope` by default.
         path: Where the route is.
+
+    Raises:
+        TypeError: `guard` is not in a `Depends`.
     """
+    if not isinstance(guard, DependsMark):
+        raise TypeError(f"guard takes Depends(require_scope('metrics')) or the like, not {guard!r}")
     router = APIRouter(tags=["operations"])
 
     @router.get(
