@@ -15,7 +15,9 @@ from starlette.testclient import WebSocketDenialResponse
 
 from hardpoint.errors import NotFound, RateLimited, ServiceUnavailable, install_error_handlers
 from hardpoint.ratelimit import (
+    Bucket,
     Charge,
+    FailureLimiter,
     MemoryLimiter,
     Rate,
     RateLimit,
@@ -173,6 +175,27 @@ def test_limits_can_be_overridden_like_any_dependency() -> None:
 def test_a_limit_that_cannot_be_is_refused_when_it_is_written(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cost|not a rate|burst|name"):
         RateLimit(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: RateLimit(10), r"10 is no rate; write RateLimit\('10/minute'\)"),
+        (lambda: RateLimits("5/minute"), r"'5/minute' is no limit; write RateLimits\(RateLimit"),
+        (lambda: RateLimits([RateLimit("5/minute")]), r"is no limit; write RateLimits\(RateLimit"),
+        (lambda: FailureLimiter(MemoryLimiter(), "10/minute"), r"'10/minute' is no Rate; write Rate.parse"),
+        (lambda: FailureLimiter(MemoryLimiter(), RateLimit("10/minute")), "no Rate; write Rate.parse"),
+        (lambda: FailureLimiter(MemoryLimiter, Rate.parse("10/minute")), r"no limiter; write MemoryLimiter\(\)"),
+        (lambda: FailureLimiter("10/minute", MemoryLimiter()), "'10/minute' is no limiter"),
+        (lambda: Bucket("10/second"), "'10/second' is no Rate"),
+        (lambda: RateLimitMiddleware(make_app(), limits="5/minute"), r"takes a list; write limits=\[RateLimit"),
+        (lambda: RateLimitMiddleware(make_app(), limits=RateLimit("5/minute")), "takes a list"),
+        (lambda: RateLimitMiddleware(make_app(), limiter=MemoryLimiter), "no limiter; write MemoryLimiter"),
+    ],
+)
+def test_what_is_something_else_is_refused_with_what_to_write(make: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        make()
 
 
 def test_no_limits_at_all_are_refused() -> None:

@@ -73,6 +73,7 @@ class RateLimit:
 
     Raises:
         ValueError: The rate cannot be read, or the cost is more than its burst or less than 1.
+        TypeError: The rate is neither a text nor a `Rate`.
     """
 
     def __init__(
@@ -87,6 +88,9 @@ class RateLimit:
     ) -> None:
         if isinstance(rate, str):
             rate = Rate.parse(rate)
+        given: Any = rate
+        if not isinstance(given, Rate):
+            raise TypeError(f"{given!r} is no rate; write RateLimit('10/minute')")
         self.rate = replace(rate, burst=rate.burst if burst is None else burst, name=name or rate.name)
         if not is_whole(cost) or not 1 <= cost <= self.rate.burst:
             raise ValueError("cost must be at least 1 and at most the burst, or nothing would ever be allowed")
@@ -180,11 +184,19 @@ class RateLimits:
 
     Args:
         *limits: The limits; one or more.
+
+    Raises:
+        ValueError: There is none.
+        TypeError: One of them is no `RateLimit`.
     """
 
     def __init__(self, *limits: RateLimit) -> None:
         if not limits:
             raise ValueError("Name at least one limit")
+        limit: Any
+        for limit in limits:
+            if not isinstance(limit, RateLimit):
+                raise TypeError(f"{limit!r} is no limit; write RateLimits(RateLimit('5/minute'), ...)")
         self._limits = [(f"key_{place}", limit) for place, limit in enumerate(limits)]
         parameters = [
             Parameter("connection", Parameter.POSITIONAL_OR_KEYWORD, annotation=HTTPConnection),

@@ -1,12 +1,13 @@
 """What slows down guessing passwords: failures are counted, for the address and for the account."""
 
 from dataclasses import replace
+from typing import Any
 
 from hardpoint.errors import RateLimited
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.headers import limit_headers
 from hardpoint.ratelimit.keys import address_key
-from hardpoint.ratelimit.rate import Charge, Limiter, Rate
+from hardpoint.ratelimit.rate import Charge, Limiter, Rate, check_limiter
 
 __all__ = ["FailureLimiter"]
 
@@ -26,9 +27,16 @@ class FailureLimiter:
         rate: How many failures, for each address and for each account.
         needs_store: Answer 503 while the limiter's store is away, instead of counting in memory meanwhile, so that
             guessing gains nothing from an outage, and nobody logs in during one.
+
+    Raises:
+        TypeError: `limiter` is no limiter, or `rate` no `Rate`.
     """
 
     def __init__(self, limiter: Limiter, rate: Rate, *, needs_store: bool = False) -> None:
+        check_limiter(limiter)
+        given: Any = rate
+        if not isinstance(given, Rate):
+            raise TypeError(f"{given!r} is no Rate; write Rate.parse('10/minute')")
         self._limiter = limiter
         self._needs_store = needs_store
         self._rate = replace(rate, name="login")

@@ -12,7 +12,7 @@ from hardpoint.ratelimit.headers import SCOPE_KEY, Told
 from hardpoint.ratelimit.keys import needs_route
 from hardpoint.ratelimit.limit import RateLimit, limiter_of, refusal
 from hardpoint.ratelimit.memory import MemoryLimiter
-from hardpoint.ratelimit.rate import Charge, Decision, Limiter
+from hardpoint.ratelimit.rate import Charge, Decision, Limiter, check_limiter
 from hardpoint.texts import texts
 
 __all__ = ["RateLimitMiddleware"]
@@ -38,7 +38,7 @@ class RateLimitMiddleware(Part):
 
     Raises:
         ValueError: The limits are an empty list, or a key needs more than the connection.
-        TypeError: One of them is no `RateLimit`.
+        TypeError: They are no list of `RateLimit`, or `limiter` is no limiter.
     """
 
     kinds = frozenset({"http", "websocket"})
@@ -53,6 +53,11 @@ class RateLimitMiddleware(Part):
     ) -> None:
         if limits is not None and not limits:
             raise ValueError("Name at least one limit, or leave out the list")
+        given: Any = limits
+        if isinstance(given, str | RateLimit):
+            raise TypeError("limits takes a list; write limits=[RateLimit('5/minute')]")
+        if limiter is not None:
+            check_limiter(limiter)
         limit: Any
         for limit in limits or ():
             if not isinstance(limit, RateLimit):

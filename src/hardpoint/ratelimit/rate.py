@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import gcd, isfinite
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
     "MAX_PLAIN_KEY",
@@ -14,6 +14,7 @@ __all__ = [
     "Limiter",
     "Rate",
     "StoreUnavailable",
+    "check_limiter",
     "is_whole",
     "judge",
     "judge_one",
@@ -172,6 +173,7 @@ class Decision(NamedTuple):
         return self.charge.rate.seconds(self.debt)
 
 
+@runtime_checkable
 class Limiter(Protocol):
     """Keeps the buckets."""
 
@@ -183,6 +185,16 @@ class Limiter(Protocol):
 
     async def reset(self, *charges: Charge) -> None:
         """Forget their buckets."""
+
+
+def check_limiter(limiter: object) -> None:
+    """Refuse what is no limiter, and the class of one.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if isinstance(limiter, type) or not isinstance(limiter, Limiter):
+        raise TypeError(f"{limiter!r} is no limiter; write MemoryLimiter(), or what open_valkey_limiter opens")
 
 
 class StoreUnavailable(Exception):
