@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent / "src" / "hardpoint"
 
 FLOORS: dict[str, int] = {
     "aio": 1,
+    "arguments": 1,
     "asgi": 1,
     "clock": 1,
     "cluster": 1,

@@ -1,13 +1,17 @@
 """Declaring channels."""
 
+from collections.abc import Callable
+from math import nan
 from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
 from fastapi import Depends
 
+from hardpoint.auth import Auth
 from hardpoint.errors import NotFound
-from hardpoint.realtime import Channels, Identity
+from hardpoint.realtime import Channels, Identity, Limits, open_hub
+from hardpoint.realtime.authentication import SessionAuthenticator
 
 
 async def anybody() -> None:
@@ -27,6 +31,54 @@ def test_a_guard_must_be_async() -> None:
 
     with pytest.raises(TypeError, match="async"):
         Channels().channel("c")(not_async)
+
+
+async def open_a_hub(channels: Any, **options: Any) -> None:
+    async with open_hub(channels, **options):
+        raise AssertionError("nothing is served")
+
+
+def test_a_decorator_without_its_brackets_declares_nothing_and_says_so() -> None:
+    channels: Any = Channels()
+    with pytest.raises(TypeError, match=r"write @channels.channel\('posts'\)"):
+
+        @channels.channel
+        async def posts() -> None: ...
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Channels().channel("c", history=10), lambda: Channels(user_history=10)],  # type: ignore[arg-type]
+)
+def test_a_history_that_is_a_number_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(TypeError, match="10 is no history; write History"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"channels": Channels}, r"channels takes Channels\(\)"),
+        ({"authenticator": Auth}, "authenticator takes SessionAuthenticator"),
+        ({"authenticator": SessionAuthenticator}, "authenticator takes SessionAuthenticator"),
+        ({"limits": "20/second"}, "limits takes Limits"),
+    ],
+)
+async def test_a_hub_of_something_else_is_not_opened(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        await open_a_hub(**{"channels": Channels(), **options})
+
+
+@pytest.mark.parametrize("origin", ["*", "https://app.example.com/", "app.example.com"])
+async def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    with pytest.raises(ValueError, match=r"write it as scheme://host\[:port\]"):
+        await open_a_hub(Channels(), allowed_origins=[origin])
+
+
+@pytest.mark.parametrize("options", [{"authentication_seconds": 0}, {"max_frame_bytes": -1}, {"stalled_seconds": nan}])
+def test_limits_that_would_let_nothing_pass_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be more than 0"):
+        Limits(**options)
 
 
 def test_the_first_that_matches_wins() -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
-from types import UnionType
 from typing import Any, Final
 
+from hardpoint.arguments import check_argument
 from hardpoint.auth.accounts import Accounts
 from hardpoint.auth.api_keys import ApiKeys
 from hardpoint.auth.base import S, U
@@ -88,13 +88,13 @@ class Auth(Accounts[U, S], Sessions[U, S]):
         cache: PrincipalCache | None = None,
         clock: Clock = wall_clock,
     ) -> None:
-        _check("models", models, AuthModels | None, "AuthModels.beside(User)")
-        _check("secret", secret, bytes, 'bytes, such as os.environ["SECRET"].encode()')
-        _check("notifier", notifier, AuthNotifier | None, "an AuthNotifier")
-        _check("limiter", limiter, LoginLimiter | None, "a LoginLimiter, such as FailureLimiter(limiter, rate)")
+        check_argument("models", models, AuthModels | None, "AuthModels.beside(User)")
+        check_argument("secret", secret, bytes, 'bytes, such as os.environ["SECRET"].encode()')
+        check_argument("notifier", notifier, AuthNotifier | None, "an AuthNotifier")
+        check_argument("limiter", limiter, LoginLimiter | None, "a LoginLimiter, such as FailureLimiter(limiter, rate)")
         # Of these whatever does the same will do.
         for name, given in {"tokens": tokens, "hasher": hasher, "policy": policy, "cache": cache}.items():
-            _check(name, given, object, "an object")
+            check_argument(name, given, object, "an object")
         if notifier is None and require_verified_email:
             raise ValueError("Without a notifier no address can be verified: give one, or require_verified_email=False")
         if len(secret) < _MIN_SECRET_BYTES:
@@ -138,13 +138,6 @@ class Auth(Accounts[U, S], Sessions[U, S]):
     def derived_key(self, purpose: str) -> bytes:
         """A key of 32 bytes for one purpose, derived from the secret, so that no two purposes share one."""
         return hmac.digest(self._secret, b"hardpoint " + purpose.encode(), sha256)
-
-
-def _check(name: str, given: object, kind: type | UnionType, wanted: str) -> None:
-    if isinstance(given, type) or not isinstance(given, kind):
-        # Its name alone: it may be a secret.
-        told = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
-        raise TypeError(f"{name} takes {wanted}, not {told}")
 
 
 def _store_maker(

@@ -155,11 +155,17 @@ class Channels:
     subscription, and again when the user's role changes.
 
     Every user has a channel of their own, `user:{user_id}`, for `Hub.send_to_user`; `user` is short for one's own.
+
+    Args:
+        user_history: How much of those is kept; 256 messages for an hour by default.
+
+    Raises:
+        TypeError: It is no `History`.
     """
 
     def __init__(self, *, user_history: History | None = None) -> None:
         self._declared: list[Channel] = []
-        self.user = self._add(Channel("user:{user_id}", _own_channel, history=user_history or History()))
+        self.user = self._add(Channel("user:{user_id}", _own_channel, history=_history(user_history)))
 
     def __iter__(self) -> Iterator[Channel]:
         return iter(self._declared)
@@ -178,10 +184,16 @@ class Channels:
 
         Raises:
             ValueError: The pattern cannot be read, or is declared already.
+            TypeError: The pattern is no text, the history no `History`, or the guard not async.
         """
+        given: Any = pattern
+        if not isinstance(given, str):
+            # Without its brackets the decorator would declare nothing.
+            raise TypeError(f"{given!r} is no channel's name; write @channels.channel('posts')")
+        kept = _history(history)
 
         def declare(guard: Guard) -> Guard:
-            self._add(Channel(pattern, guard, history=history or History(), message=message, presence=presence))
+            self._add(Channel(pattern, guard, history=kept, message=message, presence=presence))
             return guard
 
         return declare
@@ -212,6 +224,14 @@ class Channels:
     def user_channel(self, user_id: int | str) -> str:
         """The name of a user's own channel."""
         return f"user:{user_id}"
+
+
+def _history(given: Any) -> History:
+    if given is None:
+        return History()
+    if not isinstance(given, History):
+        raise TypeError(f"{given!r} is no history; write History(count=256, seconds=3600)")
+    return given
 
 
 async def _own_channel(user_id: str, identity: Annotated[Identity, Depends(current_identity)]) -> None:

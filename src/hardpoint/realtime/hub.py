@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from hardpoint.arguments import check_argument
 from hardpoint.clock import Clock, wall_clock
 from hardpoint.errors import Conflict, ServiceUnavailable
 from hardpoint.lifespan import Drain
@@ -49,6 +50,10 @@ class Hub:
             they do not come back elsewhere all at once.
         clock: Seconds since the epoch.
 
+    Raises:
+        ValueError: An origin is none that a browser would send.
+        TypeError: An argument is something else, such as a class where what it makes is taken.
+
     Attributes:
         closings: How often connections were closed by the server, by close code.
         presences: Who receives which channel, as far as this process knows.
@@ -67,6 +72,11 @@ class Hub:
         drain_seconds: float = 3.0,
         clock: Clock = wall_clock,
     ) -> None:
+        check_argument("channels", channels, Channels, "Channels(), with what is declared on it")
+        check_argument(
+            "authenticator", authenticator, Authenticator | None, "SessionAuthenticator(auth, database) or the like"
+        )
+        check_argument("limits", limits, Limits | None, "Limits(...)")
         self.channels = channels
         self.store = store
         self.authenticator = authenticator

@@ -1,8 +1,11 @@
 """What connections may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Final
 
 __all__ = ["Limits"]
+
+_MAY_BE_NOTHING: Final = {"messages_burst", "stalled_seconds", "closing_seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,10 @@ class Limits:
         max_waiting_characters: The most characters that wait.
         stalled_seconds: How long a client may take to read what the network has already accepted.
         closing_seconds: How long it may take to read why it is closed.
+
+    Raises:
+        ValueError: A limit is not more than 0; the last two may be 0, and so may
+            `messages_burst`, for as many as `messages` says.
     """
 
     authentication_seconds: float = 5.0
@@ -32,3 +39,11 @@ class Limits:
     max_waiting_characters: int = 1_048_576
     stalled_seconds: float = 30.0
     closing_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if limit.name == "messages":
+                continue  # A text, which the hub reads.
+            if not value >= 0 or (value == 0 and limit.name not in _MAY_BE_NOTHING):
+                raise ValueError(f"{limit.name} must be more than 0")

@@ -22,7 +22,7 @@ class History:
     seconds: float = 3_600.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.count <= _MOST_KEPT or self.seconds <= 0:
+        if not 0 <= self.count <= _MOST_KEPT or not self.seconds > 0:
             raise ValueError("A history keeps 0 to 100,000 messages, for more than 0 seconds")
 
 
