@@ -2,6 +2,8 @@
 
 import math
 import random
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -96,6 +98,20 @@ def test_what_cannot_be_a_job_is_refused_when_it_is_written() -> None:
 def test_what_cannot_be_a_queue_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="queue"):
         JobQueue(**{"name": "mail", **options})
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: JobRegistry("mail"), r"'mail' is no queue; write JobRegistry\(JobQueue"),  # type: ignore[arg-type]
+        (lambda: JobRegistry([JobQueue("mail")]), "is no queue; write JobRegistry"),  # type: ignore[arg-type]
+        (lambda: JobRegistry().job(queue=JobQueue("mail")), "write queue='mail'"),  # type: ignore[arg-type]
+        (lambda: JobRegistry().job(schedule=timedelta(minutes=5)), "schedule takes cron's words"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_something_else_is_refused_with_what_to_write(make: Callable[[], object], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        make()
 
 
 def test_two_queues_have_two_names() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import nan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from hardpoint import context
 from hardpoint.db import Database, Session, open_database
 from hardpoint.errors import Conflict, install_error_handlers
 from hardpoint.jobs import AfterResponse, LightTasks, after_response, open_light_tasks
-from hardpoint.lifespan import Lifespan, Resource
+from hardpoint.lifespan import Lifespan, Opened, Resource
 from hardpoint.log import JsonFormatter, get_logger
 from hardpoint.middleware import ErrorsMiddleware, RequestIdMiddleware, TimeLimitMiddleware
 from support.asgi import client_of, logged
@@ -247,6 +248,22 @@ async def test_what_does_not_end_in_time_is_cancelled_at_the_end() -> None:
     assert (tasks.waiting, tasks.failed) == (0, 1)
     assert [fields["task"].rpartition(".")[2] for fields in records.fields("task_cancelled")] == ["hangs"]
     assert records.fields("tasks_cancelled")
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_running": 0}, {"timeout_seconds": 0}, {"timeout_seconds": nan}, {"max_waiting": 0}]
+)
+async def test_numbers_with_which_no_task_would_run_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        async with open_light_tasks({}, **options):
+            raise AssertionError("nothing is served")
+
+
+async def test_what_is_open_is_not_the_state_and_is_refused() -> None:
+    opened: Any = Opened({})
+    with pytest.raises(TypeError, match="opened.state"):
+        async with open_light_tasks(opened):
+            raise AssertionError("nothing is served")
 
 
 async def test_wrong_arguments_are_refused_in_the_request() -> None:

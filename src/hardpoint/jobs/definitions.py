@@ -186,9 +186,14 @@ class JobRegistry:
 
     Raises:
         ValueError: Two queues have one name.
+        TypeError: One of them is no `JobQueue`.
     """
 
     def __init__(self, *queues: JobQueue) -> None:
+        queue: Any
+        for queue in queues:
+            if not isinstance(queue, JobQueue):
+                raise TypeError(f"{queue!r} is no queue; write JobRegistry(JobQueue('mail'), ...)")
         names = [queue.name for queue in queues]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"Two queues are named {repeated[0]!r}")
@@ -233,9 +238,15 @@ class JobRegistry:
 
         Raises:
             ValueError: The name is taken, the queue is not declared, or a number is out of range.
-            TypeError: The function cannot be a job.
+            TypeError: The function cannot be a job, the queue is not told by its name, or the schedule is no text.
         """
         retry = RetryPolicy(attempts, backoff_seconds, max_backoff_seconds, jitter)
+        named: Any = queue
+        if isinstance(named, JobQueue):
+            raise TypeError(f"queue takes a queue's name; write queue={named.name!r}")
+        planned: Any = schedule
+        if planned is not None and not isinstance(planned, str):
+            raise TypeError(f"schedule takes cron's words, such as '*/5 * * * *', not {planned!r}")
         if queue not in self.queues:
             raise ValueError(f"The queue {queue!r} is not declared; declared are {', '.join(sorted(self.queues))}")
 

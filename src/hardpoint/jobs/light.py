@@ -125,7 +125,16 @@ async def open_light_tasks(
         max_waiting: How many run or wait; what is more is dropped.
         drain_seconds: How long to wait at the end before what still runs is cancelled; less than the
             `close_timeout_seconds` of the resource.
+
+    Raises:
+        ValueError: A number is out of its range, so that no task would run.
+        TypeError: The state is something else.
     """
+    given: Any = state
+    if not isinstance(given, Mapping):
+        raise TypeError(f"open_light_tasks takes the lifespan's state, opened.state, not {given!r}")
+    if not timeout_seconds > 0 or max_running < 1 or max_waiting < 1 or not drain_seconds >= 0:
+        raise ValueError("timeout_seconds, max_running and max_waiting must be more than 0, drain_seconds not less")
     end = asyncio.timeout(None)
     try:
         async with end, task_group() as group:

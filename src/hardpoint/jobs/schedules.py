@@ -26,7 +26,8 @@ def check_schedules(jobs: Collection[Job[Any]]) -> None:
     """
     for job in jobs:
         if job.schedule is not None and not croniter.is_valid(job.schedule, second_at_beginning=True):
-            raise ValueError(f"The schedule of the job {job.name!r} cannot be read: {job.schedule!r}")
+            told = f"The schedule of the job {job.name!r} cannot be read: {job.schedule!r}"
+            raise ValueError(f"{told}; write cron's five fields, such as '*/5 * * * *'")
 
 
 async def apply_schedules(jobs: Collection[Job[Any]], workflow: Any) -> None:

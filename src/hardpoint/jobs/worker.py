@@ -60,7 +60,16 @@ async def open_worker(
         silence_seconds: PostgreSQL: after which a database that does not answer counts as lost.
         on_change: Called with each `JobChange`, at least once, and waited for five seconds at most; what it raises is
             logged. A client that is told of the end may be some milliseconds ahead of `DurableJobs.info`.
+
+    Raises:
+        ValueError: A time is out of its range.
+        TypeError: The state is something else.
     """
+    given: Any = state
+    if not isinstance(given, Mapping):
+        raise TypeError(f"open_worker takes the lifespan's state, state=opened.state, not {given!r}")
+    if not poll_seconds > 0 or not silence_seconds > 0 or not drain_seconds >= 0:
+        raise ValueError("poll_seconds and silence_seconds must be more than 0, and drain_seconds not less")
     worker = _Worker(
         jobs,
         Runner(jobs, state, on_change),
