@@ -78,6 +78,11 @@ async def test_the_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "mail").stat().st_mode & 0o777 == 0o700
 
 
+async def test_the_folder_may_be_told_as_a_text(tmp_path: Path) -> None:
+    await FileMailer(str(tmp_path / "mails"), sender=SENDER).send(MAIL)
+    assert len(list((tmp_path / "mails").iterdir())) == 1
+
+
 async def test_names_sort_by_time_and_never_collide(tmp_path: Path) -> None:
     now = [NOW]
     mailer = FileMailer(tmp_path, sender=SENDER, clock=lambda: now[0])

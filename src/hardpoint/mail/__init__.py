@@ -19,7 +19,7 @@ class Mailer(Protocol):
         """Send `mail`; raises `MailUnavailable` for later, `MailRefused` for never."""
 
 
-def make_mailer(smtp_url: str | None, *, folder: Path, sender: str) -> Mailer:
+def make_mailer(smtp_url: str | None, *, folder: Path | str, sender: str) -> Mailer:
     """A mailer for the SMTP server at `smtp_url`, or for `.eml` files in `folder` without one.
 
     Raises:

@@ -21,8 +21,8 @@ class FileMailer:
         clock: Seconds since the epoch.
     """
 
-    def __init__(self, folder: Path, *, sender: str, clock: Clock = wall_clock) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | str, *, sender: str, clock: Clock = wall_clock) -> None:
+        self._folder = Path(folder)
         self._sender = sender
         self._clock = clock
 
