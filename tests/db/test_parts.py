@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from math import nan
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -503,6 +504,32 @@ async def test_times_come_back_in_utc_and_naive_ones_are_refused(database: Datab
 def test_a_url_that_cannot_be_used_is_refused_with_the_reason(url: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         create_engine(url)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pool_size": 0},
+        {"max_overflow": -1},
+        {"pool_timeout_seconds": -1},
+        {"connect_timeout_seconds": 0},
+        {"statement_timeout_seconds": 0.0001},
+        {"statement_timeout_seconds": 0},
+        {"statement_timeout_seconds": nan},
+    ],
+)
+def test_numbers_that_would_be_no_limit_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        create_engine("postgresql+asyncpg://localhost/shop", **options)
+
+
+def test_what_is_something_else_is_refused_without_being_repeated() -> None:
+    url: Any = "sqlite+aiosqlite://canary"
+    with pytest.raises(TypeError, match=r"goes to open_database\(url\)") as refused:
+        Database(url)
+    assert "canary" not in str(refused.value)
+    with pytest.raises(TypeError, match="takes bytes"):
+        CursorSigner(url)
 
 
 async def test_sqlite_is_set_up_for_a_service(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ __all__ = ["create_engine"]
 _ASYNCPG: Final = "asyncpg"
 _EXTRAS: Final = {"aiosqlite": "sql", "asyncpg": "postgres"}
 _BUSY_MILLISECONDS: Final = 5_000
+_SHORTEST_SECONDS: Final = 0.001
 
 
 def create_engine(
@@ -54,8 +55,16 @@ def create_engine(
         echo: Whether to log statements.
 
     Raises:
-        ValueError: The URL cannot be read, or its driver is missing or not async; names the extra to install.
+        ValueError: The URL cannot be read, or its driver is missing or not async; names the extra to install. Or a
+            number is out of its range.
     """
+    # SQLAlchemy takes a size of 0 and an overflow of -1 for no limit, and PostgreSQL a time-out of 0 for none.
+    if pool_size < 1 or connect_timeout_seconds < 1:
+        raise ValueError("pool_size and connect_timeout_seconds must be at least 1")
+    if max_overflow < 0 or not pool_timeout_seconds >= 0:
+        raise ValueError("max_overflow and pool_timeout_seconds must not be negative")
+    if statement_timeout_seconds is not None and not statement_timeout_seconds >= _SHORTEST_SECONDS:
+        raise ValueError("statement_timeout_seconds must be a thousandth or more; None is the server's own setting")
     try:
         parsed = make_url(url)
     except ArgumentError:

@@ -66,9 +66,16 @@ class CursorSigner:
 
     Args:
         key: The secret; 16 bytes or more.
+
+    Raises:
+        ValueError: It is shorter.
+        TypeError: It is not bytes.
     """
 
     def __init__(self, key: bytes) -> None:
+        given: Any = key
+        if not isinstance(given, bytes):
+            raise TypeError("CursorSigner takes bytes, such as auth.derived_key('cursors')")
         if len(key) < _SIGNATURE_BYTES:
             raise ValueError(f"The key must be at least {_SIGNATURE_BYTES} bytes long")
         self._key = key

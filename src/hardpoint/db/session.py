@@ -106,9 +106,16 @@ class Database:
 
     Args:
         engine: The engine; whoever made it disposes of it.
+
+    Raises:
+        TypeError: It is no `AsyncEngine`.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
+        given: Any = engine
+        if not isinstance(given, AsyncEngine):
+            # Not what it is: a URL has a password.
+            raise TypeError("Database takes create_engine(url); a URL goes to open_database(url)")
         self.engine = engine
 
     def session(self) -> AbstractAsyncContextManager[AsyncSession]:
