@@ -155,13 +155,6 @@ def test_what_is_something_else_is_refused_when_it_is_written(make: Callable[[],
         make()
 
 
-def test_a_resource_that_is_taken_for_what_it_opens_says_how_to_get_that() -> None:
-    database: Any = Resource("database", nullcontext)
-    with pytest.raises(AttributeError, match=r"no attribute 'session'; its open value is opened\[resource\]"):
-        database.session()
-    assert not hasattr(database, "__wrapped__")
-
-
 @pytest.mark.parametrize("seconds", [0, -1, nan])
 @pytest.mark.parametrize(
     "make",

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from starlette.requests import HTTPConnection
 
@@ -110,11 +110,3 @@ class Resource(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Resource({self.name!r})"
-
-    if not TYPE_CHECKING:  # Type checkers know what a resource has.
-
-        def __getattr__(self, name: str) -> Any:
-            told = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if not name.startswith("_"):
-                told += "; its open value is opened[resource] while others open, and Depends(resource) in a route"
-            raise AttributeError(told, name=name, obj=self)
