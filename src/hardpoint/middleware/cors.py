@@ -44,8 +44,9 @@ class CORSMiddleware(Part):
     """Answer preflights, and let the pages of `allow_origins` read every response, errors included.
 
     Stands outside of everything that can answer with an error, so that a page can read a 401, a 413, a 429 and a 500.
-    Origins are compared exactly. `null` is never allowed (a sandboxed frame of any site has it), and neither is `*`
-    together with credentials, which the Fetch standard forbids and which mirroring the origin would only disguise.
+    Origins are compared whole, as browsers send them. `null` is never allowed (a sandboxed frame of any site has it),
+    and neither is `*` together with credentials, which the Fetch standard forbids and which mirroring the origin would
+    only disguise.
 
     `["*"]` for methods or request headers allows an allowed origin whatever it asks for; the preflight's answer then
     names what was asked, because browsers take `*` literally when credentials may be sent.
