@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, event
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session
+from sqlalchemy import JSON, ForeignKey, event
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session, relationship
 
 from hardpoint.auth import Auth, AuthModels, PrincipalCache, SessionAndUser, UserMixin
 from hardpoint.auth.cache import open_principal_cache
@@ -32,6 +32,7 @@ class Base(DeclarativeBase): ...
 class User(UserMixin, Base):
     __tablename__ = "users"
     tags: Mapped[list[str]] = mapped_column(JSON, default=list)
+    biography: Mapped[str | None] = mapped_column(deferred=True)
 
 
 MODELS = AuthModels.beside(User)
@@ -214,6 +215,70 @@ async def test_what_a_request_does_to_its_user_is_not_done_to_what_is_kept(proce
             raise ZeroDivisionError
     again = await process.whose(token)
     assert (again.role, again.tags) == ("user", [])
+
+
+async def test_what_the_request_that_read_it_does_is_not_done_to_what_is_kept(process: Process) -> None:
+    _, token = await signed_up(process)
+    with pytest.raises(ZeroDivisionError):
+        async with process.database.session() as session:
+            (await process.found(session, token)).user.tags.append("changed in place")
+            raise ZeroDivisionError
+    assert (len(process.cache), (await process.whose(token)).tags) == (1, [])
+
+
+async def test_what_is_done_in_a_plain_session_is_not_done_to_what_is_kept(process: Process) -> None:
+    _, token = await signed_up(process)
+    await process.whose(token)
+    async with async_sessionmaker(process.database.engine)() as session:
+        (await process.found(session, token)).user.tags.append("changed in place")
+    assert (await process.whose(token)).tags == []
+
+
+async def test_a_deferred_column_is_loaded_when_it_is_asked_for(process: Process) -> None:
+    user, token = await signed_up(process)
+    async with process.database.session() as session:
+        (await session.get_one(User, user.id)).biography = "Born."
+    for _ in range(2):
+        async with process.database.session() as session:
+            found = (await process.found(session, token)).user
+            assert (found.email, "biography" in found.__dict__) == ("ann@example.com", False)
+            await session.refresh(found, ["biography"])
+            assert found.biography == "Born."
+    assert len(process.cache) == 1
+
+
+@pytest.mark.parametrize("lazy", ["selectin", "joined"])
+async def test_a_user_with_whom_others_are_loaded_is_read_with_each_request(tmp_path: Path, lazy: Any) -> None:
+    class OtherBase(DeclarativeBase): ...
+
+    class Team(OtherBase):
+        __tablename__ = "teams"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str]
+
+    class Member(UserMixin, OtherBase):
+        __tablename__ = "users"
+        team_id: Mapped[int] = mapped_column(ForeignKey(Team.id))
+        team: Mapped[Team] = relationship(lazy=lazy)
+
+    cache = PrincipalCache(MemoryBroadcast(), ttl_seconds=1_000)
+    auth = Auth(models=AuthModels.beside(Member), secret=SECRET, require_verified_email=False, cache=cache)
+    async with open_database(f"sqlite+aiosqlite:///{tmp_path / 'app.db'}") as database:
+        await database.create_tables(OtherBase.metadata)
+        async with database.session() as session:
+            session.add(Team(id=1, name="red"))
+            await session.flush()
+            member = await auth.create_user(
+                session, email="ann@example.com", password="correct horse battery staple", role="user", team_id=1
+            )
+        header = await bearer(auth, database, member)
+        claims = auth.tokens.verify(header["Authorization"].removeprefix("Bearer "))
+        for name in ("red", "blue"):
+            async with database.session() as session:
+                # Nobody tells auth that a team was renamed.
+                (await session.get_one(Team, 1)).name = name
+            async with database.session() as session:
+                assert (await auth.authenticate(session, claims)).user.team.name == name
 
 
 async def test_what_is_kept_belongs_to_the_session_of_each_request(process: Process) -> None:

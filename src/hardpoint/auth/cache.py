@@ -91,7 +91,7 @@ class PrincipalCache:
     def keep(
         self, store: AuthStore[Any], found: SessionAndUser[Any], *, mark: tuple[int, float], ends_at: datetime
     ) -> None:
-        """Keep what was read after `mark` was made, unless something was forgotten meanwhile.
+        """Keep what was read after `mark` was made, unless something was forgotten meanwhile or it is not to be kept.
 
         Args:
             store: What has read it.
@@ -102,9 +102,12 @@ class PrincipalCache:
         changes, read_at = mark
         if changes != self._changes or not self._broadcast.connected:
             return
+        kept = store.detach(found)
+        if kept is None:
+            return
         # Plain values, as SQLAlchemy's attributes cost a look each.
         session_id, user_id = found.session.id, found.user.id
-        self._entries[session_id] = _Entry(read_at, ends_at, user_id, store.detach(found))
+        self._entries[session_id] = _Entry(read_at, ends_at, user_id, kept)
         self._entries.move_to_end(session_id)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)

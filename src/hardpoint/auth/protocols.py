@@ -292,8 +292,8 @@ class AuthStore(UserStore[U], SessionStore[U], TokenStore, ApiKeyStore, Protocol
     def after_commit(self, call: Callable[[], None]) -> None:
         """Call `call` when what was written so far is kept, and not if it is rolled back."""
 
-    def detach(self, found: SessionAndUser[U]) -> SessionAndUser[U]:
-        """A copy that stays as it is, to be kept beyond this transaction."""
+    def detach(self, found: SessionAndUser[U]) -> SessionAndUser[U] | None:
+        """A copy that stays as it is, to be kept beyond this transaction; `None` when it is not to be kept."""
 
     def attach(self, found: SessionAndUser[U]) -> SessionAndUser[U]:
         """What `detach` gave another transaction, as if it had been read in this one."""
