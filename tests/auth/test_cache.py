@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import JSON, ForeignKey, event
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session, relationship
+from sqlalchemy.ext.mutable import MutableDict
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session, reconstructor, relationship
 
 from hardpoint.auth import Auth, AuthModels, PrincipalCache, SessionAndUser, UserMixin
 from hardpoint.auth.cache import open_principal_cache
@@ -33,6 +34,11 @@ class User(UserMixin, Base):
     __tablename__ = "users"
     tags: Mapped[list[str]] = mapped_column(JSON, default=list)
     biography: Mapped[str | None] = mapped_column(deferred=True)
+    choices: Mapped[dict[str, int]] = mapped_column(MutableDict.as_mutable(JSON), default=dict)
+
+    @reconstructor
+    def began(self) -> None:
+        self.is_loaded = True
 
 
 MODELS = AuthModels.beside(User)
@@ -245,6 +251,24 @@ async def test_a_deferred_column_is_loaded_when_it_is_asked_for(process: Process
             await session.refresh(found, ["biography"])
             assert found.biography == "Born."
     assert len(process.cache) == 1
+
+
+@pytest.mark.parametrize("is_used_before", [False, True])
+async def test_what_a_model_does_when_it_is_loaded_it_does_when_it_was_kept(
+    process: Process, is_used_before: bool
+) -> None:
+    user, token = await signed_up(process)
+    await process.whose(token)
+    assert len(process.cache) == 1
+    async with process.database.session() as session:
+        if is_used_before:
+            await session.connection()
+        found = (await process.found(session, token)).user
+        assert found.is_loaded
+        # Noticed, as SQLAlchemy's mutable types notice it.
+        found.choices["size"] = 7
+    async with process.database.session() as session:
+        assert (await session.get_one(User, user.id)).choices == {"size": 7}
 
 
 @pytest.mark.parametrize("lazy", ["selectin", "joined"])

@@ -393,6 +393,8 @@ class _Mould(Generic[T]):
         state = instance_state(row)
         state.key = self._key
         state.expired_attributes.update(self._expired)
+        # As a merge tells it: to a model's `reconstructor`, and to values that report what is changed in them.
+        self._manager.dispatch.load(state, None)
         made: T = row
         return made
 
