@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -135,6 +135,25 @@ async def test_a_change_of_a_user_is_seen_and_a_rolled_back_one_is_not(processes
         found.role = "editor"
         process.auth.user_changed(session, user.id)
     assert (await process.whose(token)).role == "editor"
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_savepoint_is_no_commit(process: Process, is_kept: bool) -> None:
+    user, token = await signed_up(process)
+    async with process.database.session() as session:
+        (await session.get_one(User, user.id)).role = "editor"
+        process.auth.user_changed(session, user.id)
+        with suppress(ZeroDivisionError):
+            async with session.begin_nested():
+                (await session.get_one(User, user.id)).name = "Ann"
+                process.auth.user_changed(session, user.id)
+                if not is_kept:
+                    raise ZeroDivisionError
+        # As another request does meanwhile, which does not see the change yet.
+        assert (await process.whose(token)).role == "user"
+        assert len(process.cache) == 1
+    found = await process.whose(token)
+    assert (found.role, found.name) == ("editor", "Ann" if is_kept else None)
 
 
 async def test_a_change_of_one_user_leaves_the_others(processes: list[Process]) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import MetaData, and_, delete, event, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.orm.attributes import instance_state
 
 from hardpoint.auth.email import email_key
@@ -81,12 +82,15 @@ class SQLAlchemyStore(Generic[U]):
         await self.session.commit()
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Call `call` when the session commits next."""
+        """Call `call` when the session commits next, to the database and not to a savepoint."""
+        waiting = [call]
 
-        def called(_: object) -> None:
-            call()
+        def called(committed: SyncSession) -> None:
+            # A savepoint's release is told as a commit, and nobody else sees the change yet.
+            if waiting and not committed.in_nested_transaction():
+                waiting.pop()()
 
-        event.listen(self.session.sync_session, "after_commit", called, once=True)
+        event.listen(self.session.sync_session, "after_commit", called)
 
     def detach(self, found: SessionAndUser[U]) -> SessionAndUser[U] | None:
         """A copy without a database session: the request's own may be changed, rolled back and expired.
