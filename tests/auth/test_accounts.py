@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from hardpoint.auth import (
@@ -21,7 +22,7 @@ from hardpoint.auth import (
     auth_router,
 )
 from hardpoint.db import CursorSigner, Database, open_database
-from hardpoint.errors import InvalidCredentials
+from hardpoint.errors import InvalidCredentials, TokenReused, ValidationFailed
 from hardpoint.lifespan import Lifespan, Resource
 from support.asgi import call, http_scope, logged
 
@@ -217,3 +218,31 @@ async def test_no_connection_is_held_while_a_password_is_hashed(database: Databa
         # It would wait for the one connection in vain.
         await database.ping()
         hasher.go_on.set()
+
+
+async def test_a_plain_session_whose_rows_expire_with_a_commit_is_one(database: Database) -> None:
+    """SQLAlchemy's own default, which an application's sessions may have."""
+    auth = Auth(models=MODELS, secret=SECRET, require_verified_email=False, grace_seconds=0)
+    async with database.session() as session:
+        ann = await auth.create_user(session, email="ann@example.com", password=PASSWORD, role="user")
+    plain = async_sessionmaker(database.engine)
+    for attempt in ("wrong", PASSWORD):
+        async with plain() as session:
+            user = await session.get_one(User, ann.id)
+            change = auth.change_password(session, user, current=attempt, new=NEW, keep_session=None, client=CLIENT)
+            with nullcontext() if attempt == PASSWORD else pytest.raises(ValidationFailed):
+                await change
+            await session.commit()
+    with pytest.raises(InvalidCredentials):
+        async with plain() as session:
+            await auth.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
+    async with plain() as session:
+        found = await auth.log_in(session, email="ann@example.com", password=NEW, client=CLIENT)
+        assert found.user.email == "ann@example.com"
+        token = auth.tokens_of(found.session).refresh_token
+        await session.commit()
+    async with plain() as session:
+        await auth.refresh(session, token)
+        await session.commit()
+        with pytest.raises(TokenReused):
+            await auth.refresh(session, token)

@@ -134,25 +134,26 @@ class Accounts(AuthBase[U, S]):
             RateLimited: Too many wrong ones.
         """
         store, account = self.store(session), email_key(user.email)
+        # The commit may expire the row.
+        user_id, known_hash, about = user.id, user.password_hash, _about(user.email, getattr(user, "name", None))
         await store.commit()
         if self._limiter is not None:
             await self._limiter.attempt(address=client.address, account=account)
-        known_hash = user.password_hash
         ok, _ = await self._hasher.verify(current, known_hash)
         if not ok:
-            logger.warning("wrong_current_password", user_id=user.id, client=client.address)
+            logger.warning("wrong_current_password", user_id=user_id, client=client.address)
             raise _wrong_password()
         if self._limiter is not None:
             await self._limiter.succeeded(address=client.address, account=account)
-        accepted = await self.policy.check(new, about_user=_about(user.email, getattr(user, "name", None)))
+        accepted = await self.policy.check(new, about_user=about)
         password_hash = await self._hasher.hash(accepted)
         # Meanwhile the owner may have set another one, by a mail for example, to get rid of whoever asks here.
-        fresh = await store.locked_user(user.id)
+        fresh = await store.locked_user(user_id)
         if fresh is None or not fresh.is_active or fresh.password_hash != known_hash:
             raise _wrong_password()
         await store.set_password(fresh, password_hash)
-        await self._password_changed(store, user.id, but=keep_session)
-        logger.info("password_changed", user_id=user.id)
+        await self._password_changed(store, user_id, but=keep_session)
+        logger.info("password_changed", user_id=user_id)
 
     async def _password_changed(self, store: AuthStore[U], user_id: UserId, but: str | None = None) -> None:
         await store.drop_tokens(user_id, purpose="reset_password")

@@ -45,18 +45,19 @@ class Sessions(AuthBase[U, S]):
             await self._limiter.attempt(address=client.address, account=account)
         store = self.store(session)
         user = await store.user_by_email(email)
-        known_hash = None if user is None else user.password_hash
+        # The commit may expire the row.
+        user_id, known_hash = (None, None) if user is None else (user.id, user.password_hash)
+        may_log_in = user is not None and user.is_active and (user.email_verified or not self._require_verified_email)
         # So that no connection is held while a password is hashed.
         await store.commit()
         ok, new_hash = await self._hasher.verify(password, known_hash)
-        may_log_in = user is not None and user.is_active and (user.email_verified or not self._require_verified_email)
-        if not ok or user is None or not may_log_in:
+        if not ok or user_id is None or not may_log_in:
             logger.warning("login_failed", client=client.address, account=_pseudonym(account))
             raise InvalidCredentials
         if self._limiter is not None:
             await self._limiter.succeeded(address=client.address, account=account)
         # Meanwhile the password may have been changed, and the sessions that it had ended, or the user disabled.
-        user = await store.locked_user(user.id)
+        user = await store.locked_user(user_id)
         if user is None or not user.is_active or user.password_hash != known_hash:
             logger.warning("login_failed", client=client.address, account=_pseudonym(account))
             raise InvalidCredentials
@@ -114,11 +115,12 @@ class Sessions(AuthBase[U, S]):
         in_grace = now - found.session.rotated_at < self._grace
         if token.generation == found.session.generation - 1 and in_grace:
             return self.tokens_of(found.session)
-        self._user_changed(store, found.user.id)
+        user_id = found.user.id
+        self._user_changed(store, user_id)
         await store.revoke_session(token.session_id, now=now)
         # The exception rolls back what is not committed.
         await store.commit()
-        logger.warning("refresh_reused", user_id=found.user.id, session_id=token.session_id)
+        logger.warning("refresh_reused", user_id=user_id, session_id=token.session_id)
         raise TokenReused
 
     async def authenticate(self, session: S, claims: AccessClaims) -> SessionAndUser[U]:
