@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from hardpoint.auth import AuthStore, MemoryDatabase, MemoryStore, SQLAlchemyStore
 from hardpoint.db import open_database
 from hardpoint.service.base import Base
-from hardpoint.service.users.models import AUTH_MODELS
+from hardpoint.service.users.models import AUTH_MODELS, ApiKey
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -236,6 +237,43 @@ async def test_a_session_is_seen(stores: Stores) -> None:
     async with stores() as store:
         session = (await store.session_by_id("one")).session
         assert (session.last_seen_at, session.rotated_at) == (NOW + HOUR, NOW)
+
+
+async def test_who_uses_a_session_or_key_waits_for_nobody_who_does(stores: Stores) -> None:
+    user = await add_user(stores)
+    await add_session(stores, user)
+    async with stores() as store:
+        key = await store.add_api_key(name="k", digest=bytes(32), scopes=[], created_at=NOW)
+    async with asyncio.timeout(4), stores() as first, stores() as second:
+        for store in (first, second):
+            held = await store.session_by_id("one")
+            await store.see_session("one", now=NOW + HOUR)
+            await store.see_api_key(await store.api_key_by_id(key.id), now=NOW + HOUR)
+            # A query writes what was changed before it.
+            found = await store.living_sessions(user.id, now=NOW, lifetime=DAY, idle=HOUR, limit=1)
+            assert found[0].last_seen_at == held.session.last_seen_at == NOW + HOUR
+    async with stores() as store:
+        assert (await store.session_by_id("one")).session.last_seen_at == NOW + HOUR
+        assert (await store.api_key_by_id(key.id)).last_used_at == NOW + HOUR
+
+
+async def test_what_is_deleted_while_it_is_used_is_gone(database_url: str) -> None:
+    async with open_database(database_url) as database:
+        await database.create_tables(Base.metadata)
+        stores = Stores(database, lambda session: SQLAlchemyStore(session, AUTH_MODELS))
+        await add_session(stores, await add_user(stores))
+        async with stores() as store:
+            key = await store.add_api_key(name="k", digest=bytes(32), scopes=[], created_at=NOW)
+        async with stores() as store:
+            await store.session_by_id("one")
+            await store.see_session("one", now=NOW + HOUR)
+            await store.see_api_key(await store.api_key_by_id(key.id), now=NOW + HOUR)
+            async with database.session() as other:
+                await other.execute(delete(AUTH_MODELS.session))
+                await other.execute(delete(ApiKey))
+        assert not await is_there(stores, "one")
+        async with stores() as store:
+            assert await store.api_key_by_id(key.id) is None
 
 
 async def test_sessions_are_ended_each_once_and_by_their_owner(stores: Stores) -> None:

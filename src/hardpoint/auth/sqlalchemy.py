@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import MetaData, and_, delete, event, func, or_, select, update
+from sqlalchemy import MetaData, Update, and_, delete, event, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm import Session as SyncSession
-from sqlalchemy.orm.attributes import instance_state
+from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
 from hardpoint.auth.email import email_key
 from hardpoint.auth.models import ApiKeyMixin, AuthSessionMixin, OneTimeTokenMixin
@@ -91,6 +91,20 @@ class SQLAlchemyStore(Generic[U]):
                 waiting.pop()()
 
         event.listen(self.session.sync_session, "after_commit", called)
+
+    def _with_commit(self, statement: Update) -> None:
+        """Execute `statement` when the session commits next.
+
+        Earlier it would lock the row until then, and whoever uses the same session or key meanwhile would wait. As a
+        changed row, which may be deleted meanwhile, it would be an error.
+        """
+        waiting = [statement]
+
+        def execute(session: SyncSession) -> None:
+            if waiting and not session.in_nested_transaction():
+                session.execute(waiting.pop(), execution_options={"synchronize_session": False})
+
+        event.listen(self.session.sync_session, "before_commit", execute)
 
     def detach(self, found: SessionAndUser[U]) -> SessionAndUser[U] | None:
         """A copy without a database session: the request's own may be changed, rolled back and expired.
@@ -225,9 +239,11 @@ class SQLAlchemyStore(Generic[U]):
 
     async def see_session(self, session_id: str, *, now: datetime) -> None:
         """Keep that the session was used now."""
-        auth_session = await self.session.get(self.models.session, session_id)
-        if auth_session is not None:
-            auth_session.last_seen_at = now
+        model = self.models.session
+        row = await self.session.get(model, session_id)
+        if row is not None:
+            set_committed_value(row, "last_seen_at", now)
+            self._with_commit(update(model).where(model.id == session_id).values(last_seen_at=now))
 
     async def revoke_session(self, session_id: str, *, now: datetime, user_id: UserId | None = None) -> UserId | None:
         """End a session, of this user alone if one is given; whose it was, or `None` when there was no living one."""
@@ -337,8 +353,9 @@ class SQLAlchemyStore(Generic[U]):
 
     async def see_api_key(self, key: AuthApiKey, *, now: datetime) -> None:
         """Keep that the key was used now."""
-        row: Any = key
-        row.last_used_at = now
+        model = self._api_key
+        set_committed_value(key, "last_used_at", now)
+        self._with_commit(update(model).where(model.id == key.id).values(last_used_at=now))
 
     async def revoke_api_key(self, key_id: int, *, now: datetime) -> bool:
         """End a key; false when there was no living one."""
