@@ -1,6 +1,7 @@
 """Auth over what a team has: a table with other names and UUIDs, a store and a registration of its own."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,8 @@ from fastapi.testclient import TestClient
 from pydantic import Field, create_model
 from sqlalchemy import select
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
+from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column, synonym
+from sqlalchemy.schema import CreateSchema
 
 from hardpoint.auth import (
     Auth,
@@ -30,7 +32,7 @@ from hardpoint.auth import (
     auth_router,
     email_key,
 )
-from hardpoint.db import Session
+from hardpoint.db import Session, UTCDateTime, open_database
 from hardpoint.errors import install_error_handlers
 
 PASSWORD = "correct horse battery staple"
@@ -260,6 +262,91 @@ def test_uuids_with_our_own_mixin(tmp_path: Path) -> None:
         assert UUID(client.get("/me", headers=bearer).json()).version == 4
         assert client.delete("/auth/sessions", headers=bearer).status_code == 204
         assert client.get("/me", headers=bearer).status_code == 401
+
+
+class Columns:
+    """What a table has that was there before, beside its primary key."""
+
+    email: Mapped[str]
+    email_key: Mapped[str]
+    role: Mapped[str]
+    is_active: Mapped[bool]
+    email_verified: Mapped[bool]
+    password_hash: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime())
+
+
+def of_a_schema() -> Any:
+    class OtherBase(DeclarativeBase): ...
+
+    class User(UUIDUserMixin, OtherBase):
+        __tablename__ = "users"
+        __table_args__ = ({"schema": "people"},)
+
+    return User
+
+
+def by_another_column() -> Any:
+    class OtherBase(DeclarativeBase): ...
+
+    class User(Columns, OtherBase):
+        __tablename__ = "users"
+        id: Mapped[int] = mapped_column("user_id", primary_key=True)
+
+    return User
+
+
+def by_a_synonym() -> Any:
+    class OtherBase(DeclarativeBase): ...
+
+    class User(Columns, OtherBase):
+        __tablename__ = "users"
+        number: Mapped[int] = mapped_column(primary_key=True)
+        id: Mapped[int] = synonym("number")
+
+    return User
+
+
+def of_a_base_as_it_was() -> Any:
+    other_base: Any = declarative_base()
+
+    class User(UUIDUserMixin, other_base):
+        __tablename__ = "users"
+
+    return User
+
+
+@pytest.mark.parametrize("model", [of_a_schema, by_another_column, by_a_synonym, of_a_base_as_it_was])
+async def test_the_other_models_stand_beside_any_user(model: Any, postgres_url: str) -> None:
+    models = AuthModels.beside(model())
+    auth = Auth(models=models, secret=SECRET, require_verified_email=False)
+    async with open_database(postgres_url) as database:
+        async with database.session() as session:
+            await session.execute(CreateSchema("people"))
+        await database.create_tables(models.metadata)
+        async with database.session() as session:
+            await auth.register(session, email="ann@example.com", password=PASSWORD)
+        async with database.session() as session:
+            found = await auth.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
+        async with database.session() as session:
+            claims = auth.tokens.verify(auth.tokens_of(found.session).access_token)
+            assert (await auth.authenticate(session, claims)).user.id == found.user.id
+            # Their sessions end with them.
+            await session.delete(await session.get_one(models.user, found.user.id))
+        async with database.session() as session:
+            assert (await session.scalars(select(models.session))).all() == []
+
+
+def test_models_stand_beside_no_user_with_two_keys() -> None:
+    class OtherBase(DeclarativeBase): ...
+
+    class User(Columns, OtherBase):
+        __tablename__ = "users"
+        tenant: Mapped[int] = mapped_column(primary_key=True)
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    with pytest.raises(ValueError, match="one column as its primary key"):
+        AuthModels.beside(User)
 
 
 def test_tables_of_a_store_are_not_ours_to_make() -> None:

@@ -45,14 +45,15 @@ class UUIDUserMixin(_UserColumns):
 
 
 class _OwnedByUser:
-    # Of the user's model; `AuthModels.beside` sets both.
+    # Of the user's model, the table with its schema; `AuthModels.beside` sets them.
     __user_table__ = "users"
+    __user_id_column__ = "id"
     __user_id_type__: Any = BigId
 
     @declared_attr
     @classmethod
     def user_id(cls) -> Mapped[Any]:
-        owner = ForeignKey(f"{cls.__user_table__}.id", ondelete="CASCADE")
+        owner = ForeignKey(f"{cls.__user_table__}.{cls.__user_id_column__}", ondelete="CASCADE")
         return mapped_column(cls.__user_id_type__, owner, index=True, nullable=False)
 
 

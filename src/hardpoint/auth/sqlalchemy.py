@@ -9,7 +9,6 @@ from uuid import UUID
 
 from sqlalchemy import MetaData, Update, and_, delete, event, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
@@ -53,10 +52,20 @@ class AuthModels(Generic[U]):
         """The user's model, and plain models for the rest on its declarative base; once for each base.
 
         Their tables are `auth_sessions`, `auth_tokens` and `api_keys`.
+
+        Raises:
+            ValueError: The model is on no declarative base of SQLAlchemy, or its primary key is not one column.
         """
-        base = next(parent for parent in user.__mro__ if DeclarativeBase in parent.__bases__)
+        base = next((parent for parent in reversed(user.__mro__) if hasattr(parent, "registry")), None)
         mapped: Any = user
-        owned = {"__user_table__": mapped.__tablename__, "__user_id_type__": mapped.__table__.c.id.type}
+        ids = [*mapped.__table__.primary_key]
+        if base is None or len(ids) != 1:
+            raise ValueError(f"{user.__name__} needs a declarative base and one column as its primary key")
+        owned = {
+            "__user_table__": mapped.__table__.fullname,
+            "__user_id_column__": ids[0].name,
+            "__user_id_type__": ids[0].type,
+        }
         return cls(
             user,
             type("AuthSession", (AuthSessionMixin, base), {"__tablename__": "auth_sessions", **owned}),
