@@ -11,9 +11,9 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 from pydantic import Field, create_model
-from sqlalchemy import select
+from sqlalchemy import ForeignKey, select
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column, synonym
+from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column, relationship, synonym
 from sqlalchemy.schema import CreateSchema
 
 from hardpoint.auth import (
@@ -335,6 +335,38 @@ async def test_the_other_models_stand_beside_any_user(model: Any, postgres_url: 
             await session.delete(await session.get_one(models.user, found.user.id))
         async with database.session() as session:
             assert (await session.scalars(select(models.session))).all() == []
+
+
+async def test_a_user_may_load_others_by_a_join(database_url: str) -> None:
+    class OtherBase(DeclarativeBase): ...
+
+    class Team(OtherBase):
+        __tablename__ = "teams"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Post(OtherBase):
+        __tablename__ = "posts"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        author_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+
+    class User(UUIDUserMixin, OtherBase):
+        __tablename__ = "users"
+        team_id: Mapped[int | None] = mapped_column(ForeignKey(Team.id))
+        team: Mapped[Team | None] = relationship(lazy="joined")
+        posts: Mapped[list[Post]] = relationship(lazy="joined")
+
+    auth = Auth(models=AuthModels.beside(User), secret=SECRET, require_verified_email=False)
+    async with open_database(database_url) as database:
+        await database.create_tables(OtherBase.metadata)
+        async with database.session() as session:
+            user = await auth.create_user(session, email="ann@example.com", password=PASSWORD, role="user")
+            session.add_all([Post(author_id=user.id), Post(author_id=user.id)])
+        async with database.session() as session:
+            found = await auth.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
+            claims = auth.tokens.verify(auth.tokens_of(found.session).access_token)
+        async with database.session() as session:
+            user = (await auth.authenticate(session, claims)).user
+            assert (user.team, len(user.posts)) == (None, 2)
 
 
 def test_models_stand_beside_no_user_with_two_keys() -> None:

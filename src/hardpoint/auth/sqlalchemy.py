@@ -144,7 +144,8 @@ class SQLAlchemyStore(Generic[U]):
             return None
         model: Any = self.models.user
         statement = select(self.models.user).where(model.email_key == email_key(address))
-        return (await self.session.scalars(statement)).one_or_none()
+        # Collections that the model loads by a join make several rows of one user.
+        return (await self.session.scalars(statement)).unique().one_or_none()
 
     async def user_by_id(self, user_id: UserId) -> U | None:
         """The user with this id."""
@@ -161,10 +162,11 @@ class SQLAlchemyStore(Generic[U]):
         statement = (
             select(self.models.user)
             .where(model.id == user_id)
-            .with_for_update(key_share=True)
+            # Not what the model loads by a join, of which PostgreSQL locks nothing that may be missing.
+            .with_for_update(key_share=True, of=self.models.user)
             .execution_options(populate_existing=True)
         )
-        return (await self.session.scalars(statement)).one_or_none()
+        return (await self.session.scalars(statement)).unique().one_or_none()
 
     async def add_user(self, *, email: str, created_at: datetime, **columns: Any) -> U | None:
         """A new user, or `None` when the address has one: exactly one of two simultaneous calls gets a user."""
@@ -208,7 +210,7 @@ class SQLAlchemyStore(Generic[U]):
             # Another process may have changed either since this request began.
             .execution_options(populate_existing=True)
         )
-        row = (await self.session.execute(statement)).one_or_none()
+        row = (await self.session.execute(statement)).unique().one_or_none()
         return None if row is None else SessionAndUser(row[0], row[1])
 
     async def living_roles(
