@@ -293,6 +293,16 @@ async def test_twenty_refreshes_at_once_have_one_successor(sessions: Sessions) -
     assert await sessions.is_alive(await sessions.refresh(pairs[0].refresh_token))
 
 
+async def test_without_a_grace_a_token_is_good_once_by_any_clock(strict: Sessions) -> None:
+    first = await strict.log_in()
+    second = await strict.refresh(first.refresh_token)
+    # As one of two requests at once does, that read the time before it waited for the other.
+    strict.now -= 1
+    with pytest.raises(TokenReused):
+        await strict.refresh(first.refresh_token)
+    assert not await strict.is_alive(second)
+
+
 async def test_without_a_grace_twenty_refreshes_at_once_leave_at_most_one_pair_and_no_session(strict: Sessions) -> None:
     first = await strict.log_in()
     results = await asyncio.gather(*(strict.refresh(first.refresh_token) for _ in range(20)), return_exceptions=True)

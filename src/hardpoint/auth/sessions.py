@@ -112,7 +112,8 @@ class Sessions(AuthBase[U, S]):
             found = await self._living(store, token.session_id)
             if found is None:
                 raise InvalidToken
-        in_grace = now - found.session.rotated_at < self._grace
+        # Who took the step may have read a later time: before this request waited for them, or on another clock.
+        in_grace = max(now - found.session.rotated_at, timedelta(0)) < self._grace
         if token.generation == found.session.generation - 1 and in_grace:
             return self.tokens_of(found.session)
         user_id = found.user.id
