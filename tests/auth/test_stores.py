@@ -257,6 +257,19 @@ async def test_who_uses_a_session_or_key_waits_for_nobody_who_does(stores: Store
         assert (await store.api_key_by_id(key.id)).last_used_at == NOW + HOUR
 
 
+async def test_a_long_request_does_not_take_back_when_a_session_was_used(database_url: str) -> None:
+    async with open_database(database_url) as database:
+        await database.create_tables(Base.metadata)
+        stores = Stores(database, lambda session: SQLAlchemyStore(session, AUTH_MODELS))
+        await add_session(stores, await add_user(stores))
+        async with stores() as long:
+            await long.see_session("one", now=NOW + MINUTE)
+            async with stores() as short:
+                await short.see_session("one", now=NOW + HOUR)
+        async with stores() as store:
+            assert (await store.session_by_id("one")).session.last_seen_at == NOW + HOUR
+
+
 async def test_what_is_deleted_while_it_is_used_is_gone(database_url: str) -> None:
     async with open_database(database_url) as database:
         await database.create_tables(Base.metadata)

@@ -254,7 +254,9 @@ class SQLAlchemyStore(Generic[U]):
         row = await self.session.get(model, session_id)
         if row is not None:
             set_committed_value(row, "last_seen_at", now)
-            self._with_commit(update(model).where(model.id == session_id).values(last_seen_at=now))
+            # A socket's or a stream's commit may come long after others'.
+            condition = and_(model.id == session_id, model.last_seen_at < now)
+            self._with_commit(update(model).where(condition).values(last_seen_at=now))
 
     async def revoke_session(self, session_id: str, *, now: datetime, user_id: UserId | None = None) -> UserId | None:
         """End a session, of this user alone if one is given; whose it was, or `None` when there was no living one."""
