@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import DeclarativeBase
 from starlette.testclient import WebSocketDenialResponse
 
 from hardpoint import context
 from hardpoint.auth import (
     AccessClaims,
     Auth,
+    AuthModels,
     Credentials,
     CurrentUser,
     MemoryDatabase,
@@ -26,8 +29,10 @@ from hardpoint.auth import (
     Roles,
     SessionAndUser,
     UnsavedSession,
+    UserMixin,
     access_claims,
     allowed_origins,
+    auth_lifespan,
     auth_router,
     credentials,
     current_principal,
@@ -36,8 +41,9 @@ from hardpoint.auth import (
     get_auth,
     optional_principal,
     require_owner,
+    require_scope,
 )
-from hardpoint.db import CursorSigner, Session, get_database, session
+from hardpoint.db import CursorSigner, Database, Session, get_database, session
 from hardpoint.errors import install_error_handlers
 from hardpoint.lifespan import Lifespan, Resource
 from hardpoint.routing import CompiledRoute
@@ -45,6 +51,7 @@ from hardpoint.testing import signed_in
 
 PASSWORD = "correct horse battery staple"
 SECRET = b"a secret of thirty-two bytes or more"
+ORIGIN = "https://app.example.com"
 require_admin = Roles("user", "admin").require("admin")
 
 
@@ -400,3 +407,58 @@ def test_anybody_is_somebody_or_nobody(visitor: Visitor) -> None:
     assert visitor.client.get("/anybody", headers=bearer(visitor.client)).json() == "ann@example.com"
     # What does not hold is never nobody.
     assert visitor.client.get("/anybody", headers={"Authorization": "Bearer x"}).status_code == 401
+
+
+class Base(DeclarativeBase): ...
+
+
+class User(UserMixin, Base):
+    __tablename__ = "users"
+
+
+def test_an_open_socket_holds_no_connection_of_the_database(tmp_path: Path) -> None:
+    auth = Auth(models=AuthModels.beside(User), secret=SECRET, require_verified_email=False)
+    origins = Resource.constant("allowed_origins", [ORIGIN])
+    url = f"sqlite+aiosqlite:///{tmp_path / 'app.db'}"
+    app = FastAPI(lifespan=auth_lifespan(auth, url, origins, create_tables=True))
+    app.include_router(auth_router())
+
+    @app.websocket("/me")
+    async def socket(websocket: WebSocket, user: CurrentUser[User], session: Session) -> None:
+        await websocket.accept()
+        await websocket.receive_text()
+        user.name = "Ann"
+        await session.commit()
+        await websocket.send_text(user.email)
+
+    @app.websocket("/figures", dependencies=[Depends(require_scope("figures"))])
+    async def figures(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive_text()
+        await websocket.send_text("7")
+
+    with TestClient(app) as client:
+        database: Database = client.app_state["database"]
+
+        async def new_key() -> str:
+            async with database.session() as session:
+                return (await auth.api_keys.create(session, name="k", scopes=["figures"]))[1]
+
+        assert client.portal is not None
+        key = client.portal.call(new_key)
+        client.post("/auth/register", json={"email": "ann@example.com", "password": PASSWORD})
+        form = {"username": "ann@example.com", "password": PASSWORD}
+        token = client.post("/auth/login", data=form).json()["access_token"]
+        sent = client.post("/auth/login?session=cookie", data=form).headers["set-cookie"]
+        client.cookies.clear()
+        for path, headers, answer in [
+            ("/me", {"Authorization": f"Bearer {token}"}, "ann@example.com"),
+            ("/me", {"Cookie": sent.partition(";")[0], "Origin": ORIGIN}, "ann@example.com"),
+            ("/figures", {"X-API-Key": key}, "7"),
+        ]:
+            with client.websocket_connect(path, headers=headers) as opened:
+                usage = database.pool_usage()
+                assert usage is not None
+                assert usage.checked_out == 0
+                opened.send_text("go on")
+                assert opened.receive_text() == answer

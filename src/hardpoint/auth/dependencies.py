@@ -19,6 +19,7 @@ from fastapi.openapi.models import APIKey, APIKeyIn, OAuthFlowPassword, OAuthFlo
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.openapi.models import OAuth2 as OAuth2Model
 from fastapi.security.base import SecurityBase
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 from typing_extensions import TypeVar
 
@@ -28,7 +29,7 @@ from hardpoint.auth.base import Client
 from hardpoint.auth.core import Auth
 from hardpoint.auth.protocols import AuthApiKey, AuthSession, AuthUser, SessionAndUser
 from hardpoint.auth.tokens import AccessClaims
-from hardpoint.db import Session
+from hardpoint.db import LazySession, Session
 from hardpoint.errors import BadRequest, Forbidden, InvalidApiKey, Unauthorized
 from hardpoint.log import get_logger
 from hardpoint.origins import origins as known_origins
@@ -280,6 +281,7 @@ async def optional_principal(connection: HTTPConnection, session: Session) -> Pr
         claims = _claimed(sent, auth)
     if claims is not None:
         found = await auth.authenticate(session, claims)
+        await _let_go(connection, session)
         context.principal.set(f"user:{claims.user_id}")
         return Principal.of(found, claims.expires_at)
     if sent.cookie is None:
@@ -288,8 +290,15 @@ async def optional_principal(connection: HTTPConnection, session: Session) -> Pr
     if connection.scope["type"] == "websocket" or method not in _SAFE_METHODS:
         check_origin(connection, await link(connection, allowed_origins, connection))
     found = await auth.authenticate_cookie(session, sent.cookie)
+    await _let_go(connection, session)
     context.principal.set(f"user:{found.user.id}")
     return Principal.of(found)
+
+
+async def _let_go(connection: HTTPConnection, session: AsyncSession) -> None:
+    # A socket's session lasts as long as the socket: with a connection, a dozen idle ones would use up the pool.
+    if connection.scope["type"] == "websocket" and isinstance(session, LazySession) and session.is_used:
+        await session.commit()
 
 
 def check_origin(connection: HTTPConnection, origins: Collection[str]) -> None:
@@ -373,6 +382,7 @@ async def optional_api_key(connection: HTTPConnection, session: Session) -> Auth
         return None
     auth = await link(connection, get_auth, connection)
     key = await auth.api_keys.authenticate(session, sent.api_key)
+    await _let_go(connection, session)
     context.principal.set(f"key:{key.id}")
     return key
 
