@@ -402,6 +402,24 @@ def test_a_logout_ends_the_session_of_whom_the_chain_says(visitor: Visitor, appl
         assert visitor.client.post("/auth/logout", headers=bearer(visitor.client)).status_code == 401
 
 
+def test_a_cookie_that_no_longer_holds_is_removed_by_a_logout(visitor: Visitor, application: Application) -> None:
+    form, origin = {"username": "ann@example.com", "password": PASSWORD}, {"Origin": ORIGIN}
+    assert visitor.client.post("/auth/login?session=cookie", data=form).status_code == 204
+    kept = {"Cookie": f"session={visitor.client.cookies['session']}"}
+    visitor.client.cookies.clear()
+    assert visitor.client.delete("/auth/sessions", headers=bearer(visitor.client)).status_code == 204
+    # Not even what is for anybody is for its browser, until the cookie is gone.
+    assert visitor.client.get("/anybody", headers=kept).status_code == 401
+    assert visitor.client.post("/auth/logout", headers=kept).status_code == 403
+    with application.with_override(allowed_origins, lambda: [ORIGIN]):
+        answer = visitor.client.post("/auth/logout", headers={**kept, **origin})
+        assert answer.status_code == 204
+        assert 'session=""; HttpOnly; Max-Age=0' in answer.headers["set-cookie"]
+        # An access token that does not hold is still an error.
+        dead = {**kept, **origin, "Authorization": "Bearer x"}
+        assert visitor.client.post("/auth/logout", headers=dead).status_code == 401
+
+
 def test_anybody_is_somebody_or_nobody(visitor: Visitor) -> None:
     assert visitor.client.get("/anybody").json() == "nobody"
     assert visitor.client.get("/anybody", headers=bearer(visitor.client)).json() == "ann@example.com"

@@ -110,15 +110,23 @@ async def session_to_end(
 ) -> str | None:
     """The session that a logout ends: of the refresh token in the body or, without one, of who asks.
 
+    `None` of a refresh token or a cookie that does not hold: a page cannot remove the cookie, so a logout has to.
+
     Raises:
-        Unauthorized: There is neither.
+        InvalidToken: The access token does not hold.
+        Unauthorized: There is nothing.
     """
     if body is not None:
         return await auth.session_of_refresh_token(session, body.refresh_token)
     # Not a parameter: an access token that has expired must not keep out who brings a refresh token.
     asks = get_dependant(path="/", call=_who_asks)
-    async with resolved(asks, connection.scope, overrides=connection.scope.get("app")) as found:
-        principal = await _who_asks(**found)
+    try:
+        async with resolved(asks, connection.scope, overrides=connection.scope.get("app")) as found:
+            principal = await _who_asks(**found)
+    except InvalidToken:
+        if "authorization" in connection.headers or not session_cookies(connection):
+            raise
+        return None
     if principal is None:
         raise Unauthorized
     return principal.session.id
@@ -199,7 +207,7 @@ async def logout(
     """Ends the session of the token or cookie; it stops working with the next request.
 
     With a refresh token in the body no other credential is needed, so that a client whose access token has expired can
-    log out. As in RFC 7009, section 2.2, a refresh token that is good no more is no error.
+    log out. As in RFC 7009, section 2.2, a refresh token that is good no more is no error, nor is a cookie.
     """
     if session_id is not None:
         await auth.log_out(session, session_id)
