@@ -104,6 +104,8 @@ class Accounts(AuthBase[U, S]):
     async def reset_password(self, session: S, token: str, password: str) -> None:
         """Set a new password by a reset mail's token; every session of the user ends, the address is proven.
 
+        Commits what `session` wrote before, so that no connection is held while the password is hashed.
+
         Raises:
             ValidationFailed: The token is not good; or the password is not, and then the token stays good.
         """

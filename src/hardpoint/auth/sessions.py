@@ -36,6 +36,8 @@ class Sessions(AuthBase[U, S]):
     async def log_in(self, session: S, *, email: str, password: str, client: Client) -> SessionAndUser[U]:
         """A new session for the account with this address and password.
 
+        Commits what `session` wrote before, so that no connection is held while the password is hashed.
+
         Raises:
             InvalidCredentials: For every reason alike, after the same work.
             RateLimited: Too many failures from this address or for this account.
@@ -205,7 +207,7 @@ class Sessions(AuthBase[U, S]):
         return await self._new_token(self.store(session), user, "ws_ticket", session_id=session_id)
 
     async def take_ws_ticket(self, session: S, ticket: str) -> SessionAndUser[U]:
-        """The session of a ticket, which is then used up.
+        """The session of a ticket, which is then used up: that is committed, with what `session` wrote before.
 
         Raises:
             InvalidToken: It is unknown, used or expired, or its session is over.
