@@ -1,6 +1,8 @@
 """`hardpoint dev` as a developer meets it: it comes up with all that it needs, and leaves nothing behind."""
 
+import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,6 +67,11 @@ def test_dev_serves_on_postgresql_and_valkey_and_leaves_nothing_behind(folder: P
             assert valkey is not None
             assert Path(valkey[1]).is_socket()
             assert "postgres" in {process.name() for process in belonging_to(folder)}
+            admin = re.search(
+                r"^  first admin  HARDPOINT_DATABASE_URL=... (\S+) users create ", service.output, re.MULTILINE
+            )
+            assert admin is not None
+            assert shutil.which(admin[1], path=os.environ["PATH"]) is not None, "it can be run as it is told"
             if ending == signal.SIGTERM:
                 write_and_publish(service, title)
                 # A second one in the same folder would take the first one's database away.

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -106,10 +108,21 @@ def _print_welcome(settings: Settings) -> None:
     if settings.environment != "development":
         return
     url, name = settings.resolved_public_url, target().name
+    variable = settings.variable("database_url")
+    # A second terminal has not what this one or `dev` has set. It may hold a password, so it is not repeated.
+    database = f"{variable}=... " if variable in os.environ else ""
     click.echo(f"{name} {target().version}, development, on {url}")
     for title, path in service().PAGES.items():
         click.echo(f"  {title:11}  {url}{path}")
-    click.echo(f"  first admin  {name} users create --email you@example.com --role admin")
+    click.echo(f"  first admin  {database}{_as_typed(name)} users create --email you@example.com --role admin")
     if settings.smtp_url is None:
         click.echo(f"  mails        {settings.data_dir.absolute() / 'mail'}")
     sys.stdout.flush()
+
+
+def _as_typed(name: str) -> str:
+    """How a terminal in this folder finds the command, whether or not it has the environment's commands."""
+    script, here, found = Path(sys.executable).with_name(name), Path.cwd(), shutil.which(name)
+    if not script.exists() or (found is not None and script.samefile(found)):
+        return name
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
