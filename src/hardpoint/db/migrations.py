@@ -1,4 +1,4 @@
-"""Schema migrations by Alembic, run from code as well as from its own command line."""
+"""Schema migrations by Alembic, run from code: its own command line has no connection for them."""
 
 import asyncio
 import threading
