@@ -12,6 +12,7 @@ from hardpoint.auth import (
     AccessTokens,
     Auth,
     Key,
+    KeySet,
     MemoryDatabase,
     MemoryStore,
     PasswordHasher,
@@ -71,3 +72,10 @@ def test_what_is_something_else_is_refused_with_what_to_write(make: Callable[[],
     with pytest.raises(TypeError, match=told) as refused:
         make()
     assert SECRET.decode() not in str(refused.value)
+
+
+@pytest.mark.parametrize("options", [{"issuer": None}, {"issuer": ""}, {"audience": None}, {"audience": ""}])
+def test_an_issuer_and_an_audience_that_are_not_set_are_refused(options: dict[str, Any]) -> None:
+    named: dict[str, Any] = {"issuer": "shop", "audience": "shop", **options}
+    with pytest.raises(ValueError, match="must not be empty"):
+        AccessTokens(KeySet(KEY), **named)

@@ -74,7 +74,7 @@ class AccessTokens:
         clock: Seconds since the epoch.
 
     Raises:
-        ValueError: `ttl_seconds` or `leeway_seconds` is out of range.
+        ValueError: `ttl_seconds` or `leeway_seconds` is out of range, or `issuer` or `audience` is empty.
         TypeError: `keys` is no `KeySet`.
     """
 
@@ -94,6 +94,8 @@ class AccessTokens:
             raise TypeError("keys takes KeySet(...), such as KeySet(Key.from_secret(secret))")
         if not 0 <= leeway_seconds <= _MAX_LEEWAY_SECONDS or not 1 <= ttl_seconds <= _MAX_TTL_SECONDS:
             raise ValueError("leeway_seconds must be between 0 and 60 and ttl_seconds between 1 and 36500 days")
+        if not issuer or not audience:
+            raise ValueError("issuer and audience must not be empty, or no token would hold")
         self.keys = keys
         # What `timedelta.total_seconds()` gives is a float, and the times of a token are whole.
         self.ttl_seconds = int(ttl_seconds)
