@@ -62,7 +62,7 @@ async def load() -> User:
         (lambda: Roles(["user", "admin"]), "no role's name; write Roles"),  # type: ignore[arg-type]
         (lambda: Roles("user", "admin").require(["admin"]), "no role's name; write require"),  # type: ignore[arg-type]
         (lambda: require_owner(load, owner_id="user_id"), "owner_id takes a function, .* 'user_id'"),  # type: ignore[arg-type]
-        (lambda: auth_lifespan("sqlite+aiosqlite://", make_auth()), r"takes Auth\(...\) and then"),  # type: ignore[arg-type]
+        (lambda: auth_lifespan("sqlite+aiosqlite://", make_auth()), r"auth takes Auth\(...\), .* URL"),  # type: ignore[arg-type]
         (lambda: auth_router(registration=False), "registration takes .* None"),  # type: ignore[arg-type]
         (lambda: auth_router(registration=NoRegistration), "a subclass of Registration"),  # type: ignore[arg-type]
         (lambda: api_keys_router(guard=Roles("admin").require("admin")), r"guard takes Depends\("),

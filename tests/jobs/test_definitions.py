@@ -105,7 +105,7 @@ def test_what_cannot_be_a_queue_is_refused(options: dict[str, Any]) -> None:
     [
         (lambda: JobRegistry("mail"), r"'mail' is no queue; write JobRegistry\(JobQueue"),  # type: ignore[arg-type]
         (lambda: JobRegistry([JobQueue("mail")]), "is no queue; write JobRegistry"),  # type: ignore[arg-type]
-        (lambda: JobRegistry().job(queue=JobQueue("mail")), "write queue='mail'"),  # type: ignore[arg-type]
+        (lambda: JobRegistry().job(queue=JobQueue("mail")), "queue takes the queue's name"),  # type: ignore[arg-type]
         (lambda: JobRegistry().job(schedule=timedelta(minutes=5)), "schedule takes cron's words"),  # type: ignore[arg-type]
     ],
 )

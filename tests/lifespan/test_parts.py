@@ -144,8 +144,8 @@ async def check_nothing(_: object) -> None: ...
         (lambda: Resource("drain", open_drain()), "write Resource\\('drain', lambda opened: ...\\)"),
         (lambda: Resource("a", 1), "a: 1 is no function that opens it"),  # type: ignore[arg-type]
         (lambda: Resource("a", nullcontext, check=True), "a: True is no function that checks it"),  # type: ignore[arg-type]
-        (lambda: health_router(Lifespan), "no Lifespan; write health_router"),  # type: ignore[arg-type]
-        (lambda: health_router([Resource.constant("a", 1)]), "no Lifespan; write health_router"),  # type: ignore[arg-type]
+        (lambda: health_router(Lifespan), "lifespan takes the one in FastAPI"),  # type: ignore[arg-type]
+        (lambda: health_router([Resource.constant("a", 1)]), "lifespan takes the one in FastAPI"),  # type: ignore[arg-type]
         (lambda: periodic("tick", None, every_seconds=1), "tick: None is no function"),  # type: ignore[arg-type]
         (lambda: warm_up("cache", None), "cache: None is no function"),  # type: ignore[arg-type]
     ],

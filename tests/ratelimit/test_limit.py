@@ -180,17 +180,20 @@ def test_a_limit_that_cannot_be_is_refused_when_it_is_written(options: dict[str,
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: RateLimit(10), r"10 is no rate; write RateLimit\('10/minute'\)"),
+        (lambda: RateLimit(10), "rate takes .* '10/minute', not a int"),
         (lambda: RateLimits("5/minute"), r"'5/minute' is no limit; write RateLimits\(RateLimit"),
         (lambda: RateLimits([RateLimit("5/minute")]), r"is no limit; write RateLimits\(RateLimit"),
-        (lambda: FailureLimiter(MemoryLimiter(), "10/minute"), r"'10/minute' is no Rate; write Rate.parse"),
-        (lambda: FailureLimiter(MemoryLimiter(), RateLimit("10/minute")), "no Rate; write Rate.parse"),
-        (lambda: FailureLimiter(MemoryLimiter, Rate.parse("10/minute")), r"no limiter; write MemoryLimiter\(\)"),
-        (lambda: FailureLimiter("10/minute", MemoryLimiter()), "'10/minute' is no limiter"),
-        (lambda: Bucket("10/second"), "'10/second' is no Rate"),
+        (lambda: FailureLimiter(MemoryLimiter(), "10/minute"), "rate takes Rate.parse.* not a str"),
+        (lambda: FailureLimiter(MemoryLimiter(), RateLimit("10/minute")), "rate takes Rate.parse.* not a RateLimit"),
+        (
+            lambda: FailureLimiter(MemoryLimiter, Rate.parse("10/minute")),
+            r"limiter takes MemoryLimiter\(\).* not the class",
+        ),
+        (lambda: FailureLimiter("10/minute", MemoryLimiter()), "limiter takes MemoryLimiter.* not a str"),
+        (lambda: Bucket("10/second"), "rate takes Rate.parse.* not a str"),
         (lambda: RateLimitMiddleware(make_app(), limits="5/minute"), r"takes a list; write limits=\[RateLimit"),
         (lambda: RateLimitMiddleware(make_app(), limits=RateLimit("5/minute")), "takes a list"),
-        (lambda: RateLimitMiddleware(make_app(), limiter=MemoryLimiter), "no limiter; write MemoryLimiter"),
+        (lambda: RateLimitMiddleware(make_app(), limiter=MemoryLimiter), "limiter takes MemoryLimiter.* not the class"),
     ],
 )
 def test_what_is_something_else_is_refused_with_what_to_write(make: Any, told: str) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import URL
 
+from hardpoint.arguments import check_argument
 from hardpoint.auth.core import Auth
 from hardpoint.db import CursorSigner, Database, open_database
 from hardpoint.lifespan import Lifespan, Resource, warm_up
@@ -32,9 +33,7 @@ def auth_lifespan(
         ValueError: Tables are to be made, and `auth` has a store instead of models.
         TypeError: `auth` is no `Auth`.
     """
-    given: Any = auth
-    if not isinstance(given, Auth):
-        raise TypeError("auth_lifespan takes Auth(...) and then the database's URL")
+    check_argument("auth", auth, Auth, "Auth(...), and the database's URL comes after it")
     database = Resource("database", lambda _: open_database(database_url), check=Database.ping)
     resources: list[Resource[Any]] = [database]
     if create_tables:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import jwt
 
+from hardpoint.arguments import check_argument
 from hardpoint.auth.keys import KeySet
 from hardpoint.auth.protocols import UserId
 from hardpoint.clock import Clock, wall_clock
@@ -89,9 +90,7 @@ class AccessTokens:
         max_remembered: int = 10_000,
         clock: Clock = wall_clock,
     ) -> None:
-        given: Any = keys
-        if not isinstance(given, KeySet):
-            raise TypeError("keys takes KeySet(...), such as KeySet(Key.from_secret(secret))")
+        check_argument("keys", keys, KeySet, "KeySet(...), such as KeySet(Key.from_secret(secret))")
         if not 0 <= leeway_seconds <= _MAX_LEEWAY_SECONDS or not 1 <= ttl_seconds <= _MAX_TTL_SECONDS:
             raise ValueError("leeway_seconds must be between 0 and 60 and ttl_seconds between 1 and 36500 days")
         if not issuer or not audience:

@@ -26,6 +26,7 @@ from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import desc_op
 from starlette.requests import HTTPConnection
 
+from hardpoint.arguments import check_argument
 from hardpoint.errors import FieldError, ValidationFailed
 from hardpoint.scope import of_lifespan
 
@@ -73,9 +74,7 @@ class CursorSigner:
     """
 
     def __init__(self, key: bytes) -> None:
-        given: Any = key
-        if not isinstance(given, bytes):
-            raise TypeError("CursorSigner takes bytes, such as auth.derived_key('cursors')")
+        check_argument("key", key, bytes, "bytes, such as auth.derived_key('cursors')")
         if len(key) < _SIGNATURE_BYTES:
             raise ValueError(f"The key must be at least {_SIGNATURE_BYTES} bytes long")
         self._key = key

@@ -19,6 +19,7 @@ from sqlalchemy.orm.base import DEFAULT_STATE_ATTR
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.requests import HTTPConnection
 
+from hardpoint.arguments import check_argument
 from hardpoint.db.engine import create_engine
 from hardpoint.errors import Conflict, ServiceUnavailable
 from hardpoint.log import get_logger
@@ -112,10 +113,7 @@ class Database:
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        given: Any = engine
-        if not isinstance(given, AsyncEngine):
-            # Not what it is: a URL has a password.
-            raise TypeError("Database takes create_engine(url); a URL goes to open_database(url)")
+        check_argument("engine", engine, AsyncEngine, "create_engine(url), and open_database(url) takes a URL")
         self.engine = engine
 
     def session(self) -> AbstractAsyncContextManager[AsyncSession]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Generic, ParamSpec
 
 from fastapi import Depends
 
+from hardpoint.arguments import check_argument
 from hardpoint.jobs.calling import Call
 
 __all__ = [
@@ -241,12 +242,8 @@ class JobRegistry:
             TypeError: The function cannot be a job, the queue is not told by its name, or the schedule is no text.
         """
         retry = RetryPolicy(attempts, backoff_seconds, max_backoff_seconds, jitter)
-        named: Any = queue
-        if isinstance(named, JobQueue):
-            raise TypeError(f"queue takes a queue's name; write queue={named.name!r}")
-        planned: Any = schedule
-        if planned is not None and not isinstance(planned, str):
-            raise TypeError(f"schedule takes cron's words, such as '*/5 * * * *', not {planned!r}")
+        check_argument("queue", queue, str, "the queue's name, such as 'mail'")
+        check_argument("schedule", schedule, str | None, "cron's words, such as '*/5 * * * *'")
         if queue not in self.queues:
             raise ValueError(f"The queue {queue!r} is not declared; declared are {', '.join(sorted(self.queues))}")
 

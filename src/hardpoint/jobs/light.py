@@ -15,6 +15,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from hardpoint.aio import is_failure, task_group
+from hardpoint.arguments import check_argument
 from hardpoint.jobs.calling import Call
 from hardpoint.log import get_logger
 from hardpoint.scope import of_lifespan
@@ -130,9 +131,7 @@ async def open_light_tasks(
         ValueError: A number is out of its range, so that no task would run.
         TypeError: The state is something else.
     """
-    given: Any = state
-    if not isinstance(given, Mapping):
-        raise TypeError(f"open_light_tasks takes the lifespan's state, opened.state, not {given!r}")
+    check_argument("state", state, Mapping, "the lifespan's, open_light_tasks(opened.state)")
     if not timeout_seconds > 0 or max_running < 1 or max_waiting < 1 or not drain_seconds >= 0:
         raise ValueError("timeout_seconds, max_running and max_waiting must be more than 0, drain_seconds not less")
     end = asyncio.timeout(None)

@@ -15,6 +15,7 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from hardpoint.aio import is_wanted, running
+from hardpoint.arguments import check_argument
 from hardpoint.jobs.attempts import JobChange, OnChange, Runner
 from hardpoint.jobs.durable import DurableJobs
 from hardpoint.jobs.execution import Executions
@@ -65,9 +66,7 @@ async def open_worker(
         ValueError: A time is out of its range.
         TypeError: The state is something else.
     """
-    given: Any = state
-    if not isinstance(given, Mapping):
-        raise TypeError(f"open_worker takes the lifespan's state, state=opened.state, not {given!r}")
+    check_argument("state", state, Mapping, "the lifespan's, state=opened.state")
     if not poll_seconds > 0 or not silence_seconds > 0 or not drain_seconds >= 0:
         raise ValueError("poll_seconds and silence_seconds must be more than 0, and drain_seconds not less")
     worker = _Worker(

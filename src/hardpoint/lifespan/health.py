@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hardpoint.aio import is_failure
+from hardpoint.arguments import check_argument
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.errors import ServiceUnavailable, error_response, responses
 from hardpoint.lifespan.lifespan import Lifespan
@@ -117,11 +118,7 @@ def health_router(
         TypeError: It is no `Lifespan`.
         ValueError: `fresh_seconds` is less than 0.
     """
-    given: Any = lifespan
-    if not isinstance(given, Lifespan):
-        raise TypeError(
-            f"{given!r} is no Lifespan; write health_router(lifespan) of the one in FastAPI(lifespan=lifespan)"
-        )
+    check_argument("lifespan", lifespan, Lifespan, "the one in FastAPI(lifespan=lifespan)")
     if not fresh_seconds >= 0:
         raise ValueError("fresh_seconds must be 0 or more")
     router = APIRouter(prefix=prefix, tags=["health"])

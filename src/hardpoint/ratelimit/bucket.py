@@ -1,7 +1,6 @@
 """A bucket that its owner keeps: for what has a life of its own, such as a connection."""
 
-from typing import Any
-
+from hardpoint.arguments import check_argument
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.ratelimit.rate import Rate
 
@@ -22,9 +21,7 @@ class Bucket:
     __slots__ = ("_clock", "_full_at", "_rate")
 
     def __init__(self, rate: Rate, *, clock: Clock = monotonic_clock) -> None:
-        given: Any = rate
-        if not isinstance(given, Rate):
-            raise TypeError(f"{given!r} is no Rate; write Rate.parse('10/second')")
+        check_argument("rate", rate, Rate, "Rate.parse('10/second')")
         self._rate = rate
         self._clock = clock
         # The moment at which it is whole again, in the rate's units.

@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Scope
 
+from hardpoint.arguments import check_argument
 from hardpoint.errors import RateLimited
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.headers import limit_headers, tell
@@ -88,9 +89,7 @@ class RateLimit:
     ) -> None:
         if isinstance(rate, str):
             rate = Rate.parse(rate)
-        given: Any = rate
-        if not isinstance(given, Rate):
-            raise TypeError(f"{given!r} is no rate; write RateLimit('10/minute')")
+        check_argument("rate", rate, Rate, "a rate, such as '10/minute'")
         self.rate = replace(rate, burst=rate.burst if burst is None else burst, name=name or rate.name)
         if not is_whole(cost) or not 1 <= cost <= self.rate.burst:
             raise ValueError("cost must be at least 1 and at most the burst, or nothing would ever be allowed")

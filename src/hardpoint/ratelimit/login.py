@@ -1,13 +1,13 @@
 """What slows down guessing passwords: failures are counted, for the address and for the account."""
 
 from dataclasses import replace
-from typing import Any
 
+from hardpoint.arguments import check_argument
 from hardpoint.errors import RateLimited
 from hardpoint.log import get_logger
 from hardpoint.ratelimit.headers import limit_headers
 from hardpoint.ratelimit.keys import address_key
-from hardpoint.ratelimit.rate import Charge, Limiter, Rate, check_limiter
+from hardpoint.ratelimit.rate import Charge, Limiter, Rate
 
 __all__ = ["FailureLimiter"]
 
@@ -33,10 +33,8 @@ class FailureLimiter:
     """
 
     def __init__(self, limiter: Limiter, rate: Rate, *, needs_store: bool = False) -> None:
-        check_limiter(limiter)
-        given: Any = rate
-        if not isinstance(given, Rate):
-            raise TypeError(f"{given!r} is no Rate; write Rate.parse('10/minute')")
+        check_argument("limiter", limiter, Limiter, "MemoryLimiter(), or what open_valkey_limiter opens")
+        check_argument("rate", rate, Rate, "Rate.parse('10/minute')")
         self._limiter = limiter
         self._needs_store = needs_store
         self._rate = replace(rate, name="login")

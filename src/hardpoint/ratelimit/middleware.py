@@ -6,13 +6,14 @@ from typing import Any, Final
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hardpoint.arguments import check_argument
 from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import ApiError, ServiceUnavailable, error_response
 from hardpoint.ratelimit.headers import SCOPE_KEY, Told
 from hardpoint.ratelimit.keys import needs_route
 from hardpoint.ratelimit.limit import RateLimit, limiter_of, refusal
 from hardpoint.ratelimit.memory import MemoryLimiter
-from hardpoint.ratelimit.rate import Charge, Decision, Limiter, check_limiter
+from hardpoint.ratelimit.rate import Charge, Decision, Limiter
 from hardpoint.texts import texts
 
 __all__ = ["RateLimitMiddleware"]
@@ -56,8 +57,7 @@ class RateLimitMiddleware(Part):
         given: Any = limits
         if isinstance(given, str | RateLimit):
             raise TypeError("limits takes a list; write limits=[RateLimit('5/minute')]")
-        if limiter is not None:
-            check_limiter(limiter)
+        check_argument("limiter", limiter, Limiter | None, "MemoryLimiter(), or what open_valkey_limiter opens")
         limit: Any
         for limit in limits or ():
             if not isinstance(limit, RateLimit):

@@ -14,7 +14,6 @@ __all__ = [
     "Limiter",
     "Rate",
     "StoreUnavailable",
-    "check_limiter",
     "is_whole",
     "judge",
     "judge_one",
@@ -185,16 +184,6 @@ class Limiter(Protocol):
 
     async def reset(self, *charges: Charge) -> None:
         """Forget their buckets."""
-
-
-def check_limiter(limiter: object) -> None:
-    """Refuse what is no limiter, and the class of one.
-
-    Raises:
-        TypeError: It is something else.
-    """
-    if isinstance(limiter, type) or not isinstance(limiter, Limiter):
-        raise TypeError(f"{limiter!r} is no limiter; write MemoryLimiter(), or what open_valkey_limiter opens")
 
 
 class StoreUnavailable(Exception):

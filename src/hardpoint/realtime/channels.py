@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from starlette.requests import HTTPConnection
 from starlette.routing import compile_path
 
+from hardpoint.arguments import check_argument
 from hardpoint.errors import NotFound, ValidationFailed
 from hardpoint.errors.validation import field_errors_from
 from hardpoint.realtime.identity import Identity, current_identity
@@ -186,10 +187,8 @@ class Channels:
             ValueError: The pattern cannot be read, or is declared already.
             TypeError: The pattern is no text, the history no `History`, or the guard not async.
         """
-        given: Any = pattern
-        if not isinstance(given, str):
-            # Without its brackets the decorator would declare nothing.
-            raise TypeError(f"{given!r} is no channel's name; write @channels.channel('posts')")
+        # Without its brackets the decorator would declare nothing.
+        check_argument("channel", pattern, str, "a name, @channels.channel('posts')")
         kept = _history(history)
 
         def declare(guard: Guard) -> Guard:
@@ -226,12 +225,9 @@ class Channels:
         return f"user:{user_id}"
 
 
-def _history(given: Any) -> History:
-    if given is None:
-        return History()
-    if not isinstance(given, History):
-        raise TypeError(f"{given!r} is no history; write History(count=256, seconds=3600)")
-    return given
+def _history(given: History | None) -> History:
+    check_argument("history", given, History | None, "History(count=256, seconds=3600)")
+    return given or History()
 
 
 async def _own_channel(user_id: str, identity: Annotated[Identity, Depends(current_identity)]) -> None:
