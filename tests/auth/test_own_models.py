@@ -13,7 +13,15 @@ from fastapi.testclient import TestClient
 from pydantic import Field, create_model
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column, relationship, synonym
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    MappedAsDataclass,
+    declarative_base,
+    mapped_column,
+    relationship,
+    synonym,
+)
 from sqlalchemy.schema import CreateSchema
 
 from hardpoint.auth import (
@@ -316,7 +324,24 @@ def of_a_base_as_it_was() -> Any:
     return User
 
 
-@pytest.mark.parametrize("model", [of_a_schema, by_another_column, by_a_synonym, of_a_base_as_it_was])
+def of_dataclasses() -> Any:
+    class OtherBase(MappedAsDataclass, DeclarativeBase): ...
+
+    class User(OtherBase):
+        __tablename__ = "users"
+        id: Mapped[int] = mapped_column(init=False, primary_key=True)
+        email: Mapped[str]
+        email_key: Mapped[str]
+        role: Mapped[str]
+        is_active: Mapped[bool]
+        email_verified: Mapped[bool]
+        password_hash: Mapped[str | None]
+        created_at: Mapped[datetime] = mapped_column(UTCDateTime())
+
+    return User
+
+
+@pytest.mark.parametrize("model", [of_a_schema, by_another_column, by_a_synonym, of_a_base_as_it_was, of_dataclasses])
 async def test_the_other_models_stand_beside_any_user(model: Any, postgres_url: str) -> None:
     models = AuthModels.beside(model())
     auth = Auth(models=models, secret=SECRET, require_verified_email=False)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import MetaData, Update, and_, delete, event, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass
 from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
@@ -61,6 +62,9 @@ class AuthModels(Generic[U]):
         ids = [*mapped.__table__.primary_key]
         if base is None or len(ids) != 1:
             raise ValueError(f"{user.__name__} needs a declarative base and one column as its primary key")
+        if issubclass(base, MappedAsDataclass):
+            # Dataclasses take no columns from mixins, which are none.
+            base = type("Base", (DeclarativeBase,), {"registry": mapped.registry})
         owned = {
             "__user_table__": mapped.__table__.fullname,
             "__user_id_column__": ids[0].name,
