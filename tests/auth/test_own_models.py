@@ -19,6 +19,7 @@ from sqlalchemy.orm import (
     MappedAsDataclass,
     declarative_base,
     mapped_column,
+    registry,
     relationship,
     synonym,
 )
@@ -341,7 +342,37 @@ def of_dataclasses() -> Any:
     return User
 
 
-@pytest.mark.parametrize("model", [of_a_schema, by_another_column, by_a_synonym, of_a_base_as_it_was, of_dataclasses])
+def of_a_base_with_columns() -> Any:
+    class OtherBase(DeclarativeBase):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        tenant: Mapped[str]
+
+    class User(Columns, OtherBase):
+        __tablename__ = "users"
+        tenant: Mapped[str] = mapped_column(default="one")
+
+    return User
+
+
+def of_no_base() -> Any:
+    class User(UUIDUserMixin):
+        __tablename__ = "users"
+
+    return registry().mapped(User)
+
+
+OWN = [
+    of_a_schema,
+    by_another_column,
+    by_a_synonym,
+    of_a_base_as_it_was,
+    of_dataclasses,
+    of_a_base_with_columns,
+    of_no_base,
+]
+
+
+@pytest.mark.parametrize("model", OWN)
 async def test_the_other_models_stand_beside_any_user(model: Any, postgres_url: str) -> None:
     models = AuthModels.beside(model())
     auth = Auth(models=models, secret=SECRET, require_verified_email=False)
@@ -355,7 +386,10 @@ async def test_the_other_models_stand_beside_any_user(model: Any, postgres_url: 
             found = await auth.log_in(session, email="ann@example.com", password=PASSWORD, client=CLIENT)
         async with database.session() as session:
             claims = auth.tokens.verify(auth.tokens_of(found.session).access_token)
-            assert (await auth.authenticate(session, claims)).user.id == found.user.id
+            found = await auth.authenticate(session, claims)
+            ticket = await auth.new_ws_ticket(session, found.user, found.session.id)
+            assert (await auth.take_ws_ticket(session, ticket)).user.id == found.user.id
+            await auth.api_keys.create(session, name="k", scopes=[])
             # Their sessions end with them.
             await session.delete(await session.get_one(models.user, found.user.id))
         async with database.session() as session:

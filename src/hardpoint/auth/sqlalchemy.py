@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import MetaData, Update, and_, delete, event, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass
+from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
@@ -45,26 +45,25 @@ class AuthModels(Generic[U]):
     def metadata(self) -> MetaData:
         """What knows the tables of all of them."""
         mapped: Any = self.user
-        metadata: MetaData = mapped.metadata
+        metadata: MetaData = mapped.__table__.metadata
         return metadata
 
     @classmethod
     def beside(cls, user: type[U]) -> "AuthModels[U]":
-        """The user's model, and plain models for the rest on its declarative base; once for each base.
+        """The user's model, and plain models for the rest in its registry and metadata; once for each.
 
         Their tables are `auth_sessions`, `auth_tokens` and `api_keys`.
 
         Raises:
-            ValueError: The model is on no declarative base of SQLAlchemy, or its primary key is not one column.
+            ValueError: The users' primary key is not one column.
         """
-        base = next((parent for parent in reversed(user.__mro__) if hasattr(parent, "registry")), None)
         mapped: Any = user
         ids = [*mapped.__table__.primary_key]
-        if base is None or len(ids) != 1:
-            raise ValueError(f"{user.__name__} needs a declarative base and one column as its primary key")
-        if issubclass(base, MappedAsDataclass):
-            # Dataclasses take no columns from mixins, which are none.
-            base = type("Base", (DeclarativeBase,), {"registry": mapped.registry})
+        if len(ids) != 1:
+            raise ValueError(f"{user.__name__} needs one column as its primary key")
+        # Not the user's own base, which may be one of dataclasses, or have columns that every table of theirs has.
+        shared = {"registry": mapped.__mapper__.registry, "metadata": mapped.__table__.metadata}
+        base: Any = type("Base", (DeclarativeBase,), shared)
         owned = {
             "__user_table__": mapped.__table__.fullname,
             "__user_id_column__": ids[0].name,
