@@ -278,6 +278,25 @@ async def test_overrides_change_add_and_remove_headers() -> None:
     assert headers[b"referrer-policy"] == b"origin"
 
 
+@pytest.mark.parametrize("override", [{"X Frame": "a"}, {"X-A": "a\r\nSet-Cookie: a=b"}, {"X-A": "\u20ac"}, {"": "a"}])
+def test_what_no_server_would_send_is_no_override(override: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        SecurityHeadersMiddleware(ok, overrides=override)
+
+
+@pytest.mark.parametrize("name", ["X Request", "", "X-Id:", "X-\u20ac", "X-Id\n"])
+def test_what_is_no_token_names_neither_header_nor_metric(name: str) -> None:
+    with pytest.raises(ValueError, match="header must"):
+        RequestIdMiddleware(ok, header=name)
+    with pytest.raises(ValueError, match="metric must"):
+        TimingMiddleware(ok, metric=name)
+
+
+async def test_a_metric_may_be_any_token() -> None:
+    sent = await call(TimingMiddleware(ok, metric="cpu%d", clock=iter([1.0, 1.5]).__next__), http_scope())
+    assert (b"server-timing", b"cpu%d;dur=500.00") in sent[0]["headers"]
+
+
 # CORS
 
 

@@ -43,7 +43,7 @@ class ClientAddressMiddleware(Part):
         super().__init__(app)
         entries = texts("trusted", trusted)
         self._trust_unix = "unix" in entries
-        self._networks = [_network(entry) for entry in trusted if entry != "unix"]
+        self._networks = [_network(entry) for entry in entries if entry != "unix"]
 
     def on_request(self, exchange: Exchange) -> None:
         """Find the client."""

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message
 
 from hardpoint import context
 from hardpoint.asgi import Exchange, Part
+from hardpoint.texts import token
 
 __all__ = ["RequestIdMiddleware", "new_request_id"]
 
@@ -38,6 +39,9 @@ class RequestIdMiddleware(Part):
         header: The header that carries the id in both directions.
         generate: Makes a new id.
         trust_inbound: Whether a client's well-formed id is kept. Switch it off where clients may not choose.
+
+    Raises:
+        ValueError: `header` is no header's name.
     """
 
     kinds = frozenset({"http", "websocket"})
@@ -51,7 +55,7 @@ class RequestIdMiddleware(Part):
         trust_inbound: bool = True,
     ) -> None:
         super().__init__(app)
-        self._name = header.lower().encode("latin-1")
+        self._name = token("header", header).lower()
         self._generate = generate
         self._trust_inbound = trust_inbound
 

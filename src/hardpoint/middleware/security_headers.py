@@ -6,6 +6,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message
 
 from hardpoint.asgi import Exchange, Part
+from hardpoint.texts import field_value, token
 
 __all__ = ["SecurityHeadersMiddleware"]
 
@@ -35,6 +36,9 @@ class SecurityHeadersMiddleware(Part):
         overrides: Headers to add or to change; an empty value leaves one out.
         hsts_max_age_seconds: How long browsers insist on https; 0 sends no header. At least a year is usual.
         hsts_include_subdomains: Whether that holds for subdomains too.
+
+    Raises:
+        ValueError: An override is no header, or the age is negative.
     """
 
     kinds = frozenset({"http", "websocket"})
@@ -53,7 +57,9 @@ class SecurityHeadersMiddleware(Part):
         merged = {name.lower(): value for name, value in {**_DEFAULTS, **(overrides or {})}.items()}
         for name, value in (overrides or {}).items():
             merged[name.lower()] = value
-        self._plain = [(n.encode("latin-1"), v.encode("latin-1")) for n, v in merged.items() if v]
+        self._plain = [
+            (token("A header in overrides", n), field_value(f"The header {n}", v)) for n, v in merged.items() if v
+        ]
         hsts = f"max-age={hsts_max_age_seconds}" + ("; includeSubDomains" if hsts_include_subdomains else "")
         self._secure = [*self._plain]
         if hsts_max_age_seconds:

@@ -4,6 +4,7 @@ from starlette.types import ASGIApp, Message
 
 from hardpoint.asgi import Exchange, Part
 from hardpoint.clock import Clock, monotonic_clock
+from hardpoint.texts import token
 
 __all__ = ["TimingMiddleware"]
 
@@ -15,11 +16,14 @@ class TimingMiddleware(Part):
         app: The application inside.
         metric: The metric's name.
         clock: A monotonic clock, in seconds.
+
+    Raises:
+        ValueError: `metric` is no token, which a header's syntax demands of it.
     """
 
     def __init__(self, app: ASGIApp, *, metric: str = "app", clock: Clock = monotonic_clock) -> None:
         super().__init__(app)
-        self._format = metric.encode("latin-1") + b";dur=%.2f"
+        self._format = token("metric", metric).replace(b"%", b"%%") + b";dur=%.2f"
         self._clock = clock
 
     def on_request(self, exchange: Exchange) -> None:
