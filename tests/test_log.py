@@ -97,6 +97,44 @@ def test_an_exception_is_logged_without_the_inputs(error: Exception, formatter: 
     assert "RuntimeError: outside" in text
 
 
+class Untold(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class Asking(Exception):
+    def errors(self, of: str) -> list[str]:
+        return [of]
+
+
+ENDLESS: list[Any] = []
+ENDLESS += [ENDLESS, {"again": ENDLESS}]
+
+
+@pytest.mark.parametrize("value", [Untold(), ENDLESS, {"in": [Untold()]}, {"a": {"b": ENDLESS}}], ids=range(4))
+@pytest.mark.parametrize("formatter", [JsonFormatter(), ConsoleFormatter()])
+def test_a_value_that_cannot_be_shown_costs_neither_the_line_nor_the_caller(
+    value: object, formatter: logging.Formatter
+) -> None:
+    text = formatted(formatter, odd=value, number=7)
+    assert f"<{type(value).__qualname__} that cannot be shown>" in text
+    assert "7" in text
+
+
+@pytest.mark.parametrize("error", [Untold(), Asking("one")], ids=["untold", "asking"])
+def test_an_exception_without_a_text_is_logged(error: Exception) -> None:
+    entry = json.loads(formatted(JsonFormatter(), error=error))
+    assert entry["exception"].startswith("Traceback")
+    assert f"<{type(error).__qualname__} that cannot be shown>" in entry["exception"]
+
+
+async def test_an_event_whose_line_cannot_be_made_costs_none_of_those_that_wait() -> None:
+    with handled(flush_seconds=60) as (logger, stream):
+        EventLogger(logger).info("earlier")
+        EventLogger(logger).error("odd", number=10**5_000, text="\ud800")
+        assert "earlier" in events_in(stream)
+
+
 def test_configured_logging_writes_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     root, stream = logging.getLogger(), io.StringIO()
     before, level = list(root.handlers), root.level

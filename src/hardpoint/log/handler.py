@@ -64,12 +64,15 @@ class EventHandler(logging.StreamHandler[TextIO]):
                 self._timer = None
             lines: list[str] = []
             formatter = self.formatter
-            while self._waiting:
-                event = self._waiting.popleft()
-                if isinstance(formatter, JsonFormatter):
-                    lines += (formatter.line(event), self.terminator)
-            if lines:
-                self.stream.write("".join(lines))
+            try:
+                while self._waiting:
+                    event = self._waiting.popleft()
+                    if isinstance(formatter, JsonFormatter):
+                        lines += (formatter.line(event), self.terminator)
+            finally:
+                # Those before one that cannot be made are written all the same.
+                if lines:
+                    self.stream.write("".join(lines))
             super().flush()
         finally:
             self.release()

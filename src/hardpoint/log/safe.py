@@ -28,8 +28,13 @@ def add_clean(entry: dict[str, Any], fields: Mapping[Any, Any]) -> None:
         name = key if type(key) is str else str(key)
         if is_sensitive(name):
             entry[name] = REDACTED
+        elif type(value) in _PLAIN:
+            entry[name] = value
         else:
-            entry[name] = value if type(value) in _PLAIN else _clean(value)
+            try:
+                entry[name] = _clean(value)
+            except Exception:  # noqa: BLE001 - one that has no text or no end must not cost the line, nor the caller.
+                entry[name] = _unshown(value)
 
 
 def shortened(text: str) -> str:
@@ -41,9 +46,7 @@ def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return shortened(value)
     if isinstance(value, Mapping):
-        cleaned: dict[str, Any] = {}
-        add_clean(cleaned, value)
-        return cleaned
+        return {str(key): REDACTED if is_sensitive(str(key)) else _clean(item) for key, item in value.items()}
     if isinstance(value, Collection) and not isinstance(value, bytes | bytearray):
         return [_clean(item) for item in value]
     if value is None or isinstance(value, int | float):
@@ -51,7 +54,18 @@ def _clean(value: Any) -> Any:
     return _clean(str(value))
 
 
+def _unshown(value: object) -> str:
+    return f"<{type(value).__qualname__} that cannot be shown>"
+
+
 def _message_of(error: BaseException) -> str:
+    try:
+        return _told_by(error)
+    except Exception:  # noqa: BLE001 - the traceback matters more than a text that cannot be made.
+        return _unshown(error)
+
+
+def _told_by(error: BaseException) -> str:
     # The text of a validation error quotes what was validated, passwords included; its class and its count are enough.
     count = getattr(error, "error_count", None)
     if callable(count):
