@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,7 +7,12 @@ from fastapi import FastAPI, HTTPException, WebSocket
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, EmailStr, Field
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -28,6 +34,7 @@ from hardpoint.errors import (
 from hardpoint.errors.rendering import code_for_status, phrase_of, wants_problem
 from hardpoint.errors.validation import field_errors_from
 from hardpoint.middleware import BodyLimitMiddleware, ErrorsMiddleware, RequestIdMiddleware
+from support.asgi import client_of
 
 
 class Inner(BaseModel):
@@ -297,3 +304,23 @@ def test_responses_are_grouped_by_status_with_an_example_each() -> None:
     assert set(described[409]["content"]["application/json"]["examples"]) == {"CONFLICT", "LAST_ONE"}
     example = described[422]["content"]["application/json"]["examples"]["VALIDATION_ERROR"]["value"]
     errors.ErrorEnvelope.model_validate(example)
+
+
+@pytest.mark.parametrize("make", [FastAPI, Starlette])
+async def test_allow_names_no_methods_of_another_path_below_a_mount(make: Any, tmp_path: Path) -> None:
+    async def answer(request: Request) -> Response:
+        return Response()
+
+    async def another(request: Request) -> Response:
+        return Response()
+
+    async def of_mount(request: Request) -> Response:
+        return Response()
+
+    items = [Route("/items", answer), Route("/items", another, methods=["POST"])]
+    mounted = Mount("/v2", routes=[Route("/items", of_mount, methods=["DELETE"])])
+    application = make(routes=[*items, mounted, Mount("/files", StaticFiles(directory=tmp_path))])
+    install_error_handlers(application)
+    async with client_of(application) as client:
+        allowed = [(await client.put(path)).headers.get("allow") for path in ("/items", "/v2/items", "/files/items")]
+    assert allowed == ["GET, HEAD, POST", "DELETE", "GET, HEAD"]

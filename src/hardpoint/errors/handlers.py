@@ -45,12 +45,15 @@ def _methods_of_path(request: Request) -> list[str]:
     # Starlette names those of the first route with this path; they are all to be named (RFC 9110, section 15.5.6).
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     found: set[str] = set()
+    is_of_app = False
     for route in iter_route_contexts(request.app.routes):
         shown: Any = route
         pattern = getattr(shown, "path_regex", None)
         if pattern is not None and pattern.match(path):
             found.update(shown.methods or ())
-    return sorted(found)
+            is_of_app = is_of_app or shown.endpoint is request.scope.get("endpoint")
+    # Below a mount without handlers of its own the path is the mount's, and the application's routes mean another.
+    return sorted(found) if is_of_app else []
 
 
 async def _request_validation(request: Request, error: Exception) -> Response:
