@@ -279,6 +279,18 @@ async def test_a_failure_that_nobody_answers_is_raised_and_ends_are_run() -> Non
     assert notes[3:] == [f"ZeroDivisionError {n}" for n in "cba"] + [f"end {n}" for n in "cba"]
 
 
+class BreakingAtSuccess(Part):
+    def on_response(self, exchange: Exchange, message: Any) -> None:
+        if message["status"] == 200:
+            raise ZeroDivisionError
+
+
+async def test_a_part_that_fails_at_the_start_of_the_response_is_answered_for() -> None:
+    messages = await call(RequestIdMiddleware(ErrorsMiddleware(BreakingAtSuccess(ok))), http_scope())
+    assert [message.get("status") for message in messages] == [500, None]
+    assert b"x-request-id" in dict(messages[0]["headers"])
+
+
 async def test_exchanges_leave_nothing_to_the_garbage_collector() -> None:
     import gc
 

@@ -82,11 +82,12 @@ class Exchange:
         return self._send(message)
 
     def _tell_parts(self, message: Message) -> None:
-        self.started = True
         # Servers compare names in lower case, which not every application sends.
         message["headers"] = [(name.lower(), value) for name, value in message.get("headers", ())]
         for on_response in self._chain.on_response[self._depth]:
             on_response(self, message)
+        # Not before: where a part raises, nothing has been sent, and an error can still be answered.
+        self.started = True
 
     async def run(self, answer: ASGIApp, depth: int) -> None:
         """Let `answer` answer inside of the first `depth` parts."""
@@ -137,8 +138,8 @@ class WebSocketExchange(Exchange):
         """What the application sends by."""
         kind = message["type"]
         if kind == "websocket.accept":
-            self.accepted = True
             self._tell_parts(message)
+            self.accepted = True
         elif kind == "websocket.http.response.start":
             self.status = message["status"]
             self._tell_parts(message)
