@@ -18,6 +18,7 @@ from fastapi import (
     UploadFile,
     routing,
 )
+from fastapi.dependencies.utils import get_parameterless_sub_dependant
 from fastapi.exceptions import FastAPIError
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
@@ -353,3 +354,25 @@ async def test_what_is_inert_is_not_called_and_what_only_looks_so_is(answered: l
     async with client_of(app_with(endpoint)) as client:
         assert (await client.get("/")).json() == [None, 7, 7]
     assert answered == ["direct"]
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, CompiledRoute])
+async def test_a_dependency_that_is_put_before_a_route_later_is_called(route_class: Any) -> None:
+    def guard() -> None:
+        raise HTTPException(401)
+
+    async def other(number: int) -> int:
+        return number + 1
+
+    app = FastAPI()
+    app.router.route_class = route_class
+    app.add_api_route("/guarded", simple)
+    app.add_api_route("/replaced", simple)
+    async with client_of(app) as client:
+        assert (await client.get("/guarded")).json() == 1
+        guarded, replaced = (route for route in app.routes if isinstance(route, APIRoute))
+        depends = get_parameterless_sub_dependant(depends=Depends(guard), path=guarded.path_format)
+        guarded.dependant.dependencies.insert(0, depends)
+        replaced.dependant.call = other
+        assert (await client.get("/guarded")).status_code == 401
+        assert (await client.get("/replaced")).json() == 2

@@ -91,6 +91,7 @@ class CompiledHandler:
         self._handler = handler
         self._plan = plan
         self._step = plan.root
+        self._dependencies = list(plan.root.dependant.dependencies)
         self._request_class = request_class
         # FastAPI puts that limit around the handler.
         self.is_direct = place.max_body_size is None
@@ -125,11 +126,15 @@ class CompiledHandler:
 
     def _is_left_to_fastapi(self, scope: Scope) -> bool:
         overrides = self._overrides
+        dependant = self._step.dependant
         return bool(
             (overrides is not None and overrides.dependency_overrides)
             # Where FastAPI keeps what it has to tell OpenTelemetry of the request.
             or scope.get("fastapi.telemetry") is not None
             or _functions(_MODULE) != _OWN
+            # Guards are put before routes that exist by adding to this list, which FastAPI reads with each request.
+            or dependant.dependencies != self._dependencies
+            or dependant.call is not self._step.call
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
