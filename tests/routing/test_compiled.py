@@ -23,6 +23,7 @@ from fastapi.exceptions import FastAPIError
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 from opentelemetry.sdk.trace import TracerProvider
+from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
@@ -376,3 +377,22 @@ async def test_a_dependency_that_is_put_before_a_route_later_is_called(route_cla
         replaced.dependant.call = other
         assert (await client.get("/guarded")).status_code == 401
         assert (await client.get("/replaced")).json() == 2
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, CompiledRoute])
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_an_answer_of_which_nothing_is_included_shows_nothing(route_class: Any, is_async: bool) -> None:
+    class Account(BaseModel):
+        name: str = "a"
+        secret: str = "b"
+
+    async def awaited() -> Account:
+        return Account()
+
+    app = FastAPI()
+    app.router.route_class = route_class
+    app.add_api_route(
+        "/", awaited if is_async else lambda: Account(), response_model=Account, response_model_include=set()
+    )
+    async with client_of(app) as client:
+        assert (await client.get("/")).json() == {}

@@ -118,7 +118,12 @@ class CompiledHandler:
             "exclude_none": place.response_model_exclude_none,
         }
         # A keyword that says what is so anyway costs as much as one that does not.
-        self._json_options = {name: value for name, value in self._options.items() if value or name == "by_alias"}
+        # An empty `include` leaves out everything.
+        self._json_options = {
+            name: value
+            for name, value in self._options.items()
+            if value or name == "by_alias" or (name == "include" and value is not None)
+        }
 
     def may_answer(self, scope: Scope) -> bool:
         """Whether this request is one that this handler understands."""
