@@ -1,5 +1,6 @@
 """What a compiled route leaves to FastAPI, and what it promises beside equal answers."""
 
+import gzip
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -396,3 +397,29 @@ async def test_an_answer_of_which_nothing_is_included_shows_nothing(route_class:
     )
     async with client_of(app) as client:
         assert (await client.get("/")).json() == {}
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, CompiledRoute])
+async def test_a_request_of_another_class_is_read_as_it_reads_itself(route_class: Any) -> None:
+    class Unpacked(Request):
+        async def body(self) -> bytes:
+            return gzip.decompress(await super().body())
+
+    class UnpackingRoute(route_class):  # type: ignore[misc] # It is one of two.
+        def get_route_handler(self) -> Callable[[Request], Any]:
+            handler = super().get_route_handler()
+
+            async def unpacking(request: Request) -> Any:
+                return await handler(Unpacked(request.scope, request.receive))
+
+            return unpacking
+
+    async def endpoint(request: Request, numbers: list[int]) -> tuple[str, int]:
+        return type(request).__name__, sum(numbers)
+
+    app = FastAPI()
+    app.router.route_class = UnpackingRoute
+    app.add_api_route("/", endpoint, methods=["POST"])
+    async with client_of(app) as client:
+        answer = await client.post("/", content=gzip.compress(b"[1, 2]"), headers={"Content-Type": "application/json"})
+        assert answer.json() == ["Unpacked", 3]

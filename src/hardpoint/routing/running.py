@@ -191,8 +191,8 @@ class CompiledHandler:
         if self._is_left_to_fastapi(request.scope):
             return await self._handler(request)
         run = Run(request.scope, request.receive, request._send, self._request_class)
-        if type(request) is self._request_class:
-            # Somebody may have read its body, which it remembers.
+        if isinstance(request, self._request_class):
+            # Somebody may have read its body, which it remembers, or reads it in another way.
             run.request = request
         return await self._response_of(await self._result(run), run)
 
