@@ -4,6 +4,7 @@ import gzip
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -423,3 +424,19 @@ async def test_a_request_of_another_class_is_read_as_it_reads_itself(route_class
     async with client_of(app) as client:
         answer = await client.post("/", content=gzip.compress(b"[1, 2]"), headers={"Content-Type": "application/json"})
         assert answer.json() == ["Unpacked", 3]
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, CompiledRoute])
+async def test_an_endpoint_may_be_an_object_without_a_hash(route_class: Any) -> None:
+    @dataclass
+    class Adding:
+        number: int
+
+        async def __call__(self, other: int = 1) -> int:
+            return self.number + other
+
+    app = FastAPI()
+    app.router.route_class = route_class
+    app.add_api_route("/", Adding(3))
+    async with client_of(app) as client:
+        assert (await client.get("/?other=4")).json() == 7

@@ -205,6 +205,8 @@ class Step:
 
 def make_step(dependant: Dependant, *, embeds_body: bool, keys: dict[Any, int] | None = None) -> Step:
     """What `dependant` and everything below it need; `keys` numbers what may be taken from the cache."""
+    # The endpoint is never taken from the cache, and so need not have a hash.
+    is_root = keys is None
     keys = {} if keys is None else keys
     children = tuple(make_step(each, embeds_body=embeds_body, keys=keys) for each in dependant.dependencies)
     call: Any = dependant.call
@@ -221,7 +223,7 @@ def make_step(dependant: Dependant, *, embeds_body: bool, keys: dict[Any, int] |
         name=dependant.name,
         kind=kind,
         children=children,
-        key=keys.setdefault(_get_cache_key(dependant=dependant), len(keys)),
+        key=-1 if is_root else keys.setdefault(_get_cache_key(dependant=dependant), len(keys)),
         is_cached=dependant.use_cache,
         is_repeatable=dependant.use_cache and all(child.is_repeatable for child in children),
         is_function_scoped=_get_computed_scope(dependant=dependant) == "function",
