@@ -440,3 +440,30 @@ async def test_an_endpoint_may_be_an_object_without_a_hash(route_class: Any) -> 
     app.add_api_route("/", Adding(3))
     async with client_of(app) as client:
         assert (await client.get("/?other=4")).json() == 7
+
+
+@pytest.mark.parametrize("route_class", [APIRoute, CompiledRoute])
+async def test_who_waits_for_the_request_hears_of_an_error_that_was_swallowed_before(route_class: Any) -> None:
+    seen: list[str] = []
+
+    async def transaction() -> AsyncIterator[None]:
+        try:
+            yield
+        except Exception:
+            seen.append("rolled back")
+            raise
+        seen.append("committed")
+
+    async def swallowing() -> AsyncIterator[None]:
+        with suppress(KeyError):
+            yield
+
+    async def endpoint() -> None:
+        raise KeyError
+
+    app = FastAPI(dependencies=[Depends(transaction), Depends(swallowing, scope="function")])
+    app.router.route_class = route_class
+    app.add_api_route("/", endpoint)
+    with pytest.raises(UnboundLocalError):
+        await call(app, http_scope("/"))
+    assert seen == ["rolled back"]

@@ -178,8 +178,11 @@ class CompiledHandler:
                 if has_something(request_stack):
                     await request_stack.aclose()
             except BaseException:
-                async with request_stack, function_stack:
-                    raise
+                async with request_stack:
+                    async with function_stack:
+                        raise
+                    # Swallowed before there was a response: FastAPI fails here, seen by what waits for the request.
+                    raise UnboundLocalError("A dependency with `yield` has swallowed an exception")
         except Exception as error:  # noqa: BLE001 - Starlette finds out whose it is.
             await hand_on(error, run.request, send, has_started=has_started)
         else:
