@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from hardpoint.openapi import DeprecationMiddleware, deprecated, install_openapi
+from hardpoint.openapi.deprecation import deprecation_of
 
 SINCE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SUNSET = datetime(2027, 1, 2, 5, 4, 5, tzinfo=timezone(timedelta(hours=2)))
@@ -88,3 +89,15 @@ def test_the_document_says_it() -> None:
 def test_what_cannot_be_is_refused_at_once(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         deprecated(**options)
+
+
+def test_the_document_and_the_header_tell_the_same_day() -> None:
+    east = timezone(timedelta(hours=2))
+
+    @deprecated(since=datetime(2026, 1, 2, 1, tzinfo=east), sunset=datetime(2027, 1, 2, 1, tzinfo=east))
+    async def old() -> None: ...
+
+    deprecation = deprecation_of(old)
+    assert deprecation is not None
+    assert deprecation.headers["Sunset"] == "Fri, 01 Jan 2027 23:00:00 GMT"
+    assert deprecation.text == "Deprecated since 2026-01-01. It may be gone from 2027-01-01 on."

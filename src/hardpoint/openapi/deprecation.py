@@ -60,10 +60,10 @@ class Deprecation:
 
     @property
     def text(self) -> str:
-        """What the document says."""
-        told = f"Deprecated since {self.since:%Y-%m-%d}."
+        """What the document says; its days are those of UTC, as in the headers."""
+        told = f"Deprecated since {self.since.astimezone(UTC):%Y-%m-%d}."
         if self.sunset is not None:
-            told += f" It may be gone from {self.sunset:%Y-%m-%d} on."
+            told += f" It may be gone from {self.sunset.astimezone(UTC):%Y-%m-%d} on."
         return told if self.successor is None else f"{told} Use `{self.successor}` instead."
 
 
