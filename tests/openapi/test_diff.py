@@ -153,3 +153,21 @@ def test_a_member_that_is_no_longer_taken_breaks() -> None:
 )
 def test_what_is_added_breaks_nothing(new: dict[str, Any]) -> None:
     assert breaking_changes(DOCUMENT, new) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({"type": "integer"}, {"type": "string"}, {"POST /things body.*: no longer takes integer"}),
+        (True, {"type": "string"}, {"POST /things body.*: no longer takes anything else"}),
+        ({"type": "integer"}, {"type": "number"}, {"GET /things 200.*: may be number"}),
+        ({"type": "integer"}, True, {"GET /things 200.*: may be anything"}),
+        (True, True, set()),
+        ({"type": "integer"}, {"type": "integer"}, set()),
+    ],
+)
+def test_the_values_of_a_dictionary_are_compared(old: Any, new: Any, expected: set[str]) -> None:
+    documents = (changed(*THING, to={"type": "object", "additionalProperties": values}) for values in (old, new))
+    found = breaking_changes(*documents)
+    assert expected <= set(found)
+    assert bool(found) == bool(expected)

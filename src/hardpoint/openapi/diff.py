@@ -135,6 +135,10 @@ class _Comparison:
                 yield f"{name}.{member}: may be missing"
         for member in sorted(before.keys() & after.keys()):
             yield from self._schema(f"{name}.{member}", before[member], after[member], direction)
+        # What a dictionary holds: `True` says anything, and `False` or nothing that it is none.
+        values = [{} if found is True else found for found in map(_additional, (old, new))]
+        if values[0] is not False and values[1] is not False:
+            yield from self._schema(f"{name}.*", values[0], values[1], direction)
 
 
 def _resolve(document: Document, value: Document) -> Document:
@@ -168,6 +172,10 @@ def _types(alternatives: list[Document]) -> set[str]:
         found.update([kinds] if isinstance(kinds, str) else kinds)
     # Every integer is a number.
     return found | {"integer"} if "number" in found else found
+
+
+def _additional(schema: Document) -> Any:
+    return schema.get("additionalProperties", False)
 
 
 def _enumerated(schema: Document) -> list[Any] | None:
