@@ -1,5 +1,6 @@
 """The documentation pages: in a real browser, from this server alone, under their policy."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from playwright.async_api import Page, expect
 from starlette.middleware import Middleware
 
@@ -169,3 +171,17 @@ async def test_the_pages_work_behind_a_prefix_and_keep_their_policy() -> None:
         assert script.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert (await client.get("/redoc")).status_code == 404
         assert (await client.get("/docs-assets/../docs_pages.py")).status_code == 404
+
+
+@pytest.mark.parametrize("page", ["docs", "redoc"])
+@pytest.mark.parametrize("root_path", ["", "/proxy"])
+def test_the_pages_find_their_files_behind_a_prefix_of_their_router(page: str, root_path: str) -> None:
+    app = FastAPI(docs_url=None, redoc_url=None)
+    app.include_router(docs_router(title="Things"), prefix="/internal")
+    client = TestClient(app, root_path=root_path)
+    answer = client.get(f"/internal/{page}")
+    files = re.findall(r'(?:src|href)="(/[^"]*)"', answer.text)
+    assert files
+    assert all(name.startswith(f"{root_path}/internal/docs-assets/") for name in files)
+    assert {client.get(name).status_code for name in files} == {200}
+    assert f'"{root_path}/openapi.json"' in answer.text

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter
+from starlette._utils import get_route_path
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
@@ -61,20 +62,22 @@ def docs_router(
 
     async def swagger_ui(request: Request) -> HTMLResponse:
         root = _root(request)
-        head = f'<link rel="stylesheet" href="{root}{_ASSETS_PATH}/swagger-ui.css">'
+        assets = _assets(request, swagger_ui_path)
+        head = f'<link rel="stylesheet" href="{assets}/swagger-ui.css">'
         body = (
             '<div id="swagger-ui"></div>\n'
-            f'<script src="{root}{_ASSETS_PATH}/swagger-ui-bundle.js"></script>\n'
-            f'<script src="{root}{_ASSETS_PATH}/start-swagger-ui.js" data-openapi-url="{root}{escape(openapi_url)}" '
+            f'<script src="{assets}/swagger-ui-bundle.js"></script>\n'
+            f'<script src="{assets}/start-swagger-ui.js" data-openapi-url="{root}{escape(openapi_url)}" '
             f'data-root="{root}" data-persist-authorization="{str(persist_authorization).lower()}"></script>'
         )
         return _page(title, head, body, _SWAGGER_POLICY)
 
     async def redoc(request: Request) -> HTMLResponse:
         root = _root(request)
+        assets = _assets(request, redoc_path)
         body = (
             f'<redoc spec-url="{root}{escape(openapi_url)}"></redoc>\n'
-            f'<script src="{root}{_ASSETS_PATH}/redoc.standalone.js"></script>'
+            f'<script src="{assets}/redoc.standalone.js"></script>'
         )
         return _page(title, "", body, _REDOC_POLICY)
 
@@ -88,6 +91,12 @@ def docs_router(
 
 def _root(request: Request) -> str:
     return escape(request.scope.get("root_path", "").rstrip("/"))
+
+
+def _assets(request: Request, page_path: str | None) -> str:
+    # The files stand beside the page, and a router does not know under which prefix it was put.
+    prefix = get_route_path(request.scope).removesuffix(page_path or "")
+    return f"{_root(request)}{escape(prefix)}{_ASSETS_PATH}"
 
 
 def _page(title: str, head: str, body: str, policy: str) -> HTMLResponse:
