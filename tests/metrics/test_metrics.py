@@ -286,3 +286,10 @@ def test_what_is_no_guard_and_what_cannot_be_read_is_refused_when_it_is_written(
     read: Any = [GaugeMetricFamily("sockets", "Open sockets")]
     with pytest.raises(TypeError, match="sockets: .* is no function"):
         Metrics().add("sockets", read)
+    made: Any = Metrics
+    with pytest.raises(TypeError, match=r"metrics takes Metrics\(\)"):
+        MetricsMiddleware(FastAPI(), metrics=made)
+    with pytest.raises(ValueError, match="path must begin with a slash"):
+        metrics_router(guard=Depends(require_scope("metrics")), path="metrics")
+    with pytest.raises(ValueError, match="timeout_seconds"):
+        Metrics(timeout_seconds=0)

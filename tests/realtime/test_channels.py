@@ -10,7 +10,7 @@ from fastapi import Depends
 
 from hardpoint.auth import Auth
 from hardpoint.errors import NotFound
-from hardpoint.realtime import Channels, Identity, Limits, open_hub
+from hardpoint.realtime import Channels, Identity, Limits, open_hub, realtime_router
 from hardpoint.realtime.authentication import SessionAuthenticator
 
 
@@ -73,6 +73,12 @@ async def test_a_hub_of_something_else_is_not_opened(options: dict[str, Any], to
 async def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
     with pytest.raises(ValueError, match=r"write it as scheme://host\[:port\]"):
         await open_a_hub(Channels(), allowed_origins=[origin])
+
+
+@pytest.mark.parametrize("options", [{"socket_path": "ws"}, {"events_path": "events"}, {"asyncapi_path": False}])
+def test_a_path_that_nobody_could_reach_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must begin with a slash"):
+        realtime_router(**options)
 
 
 @pytest.mark.parametrize("options", [{"authentication_seconds": 0}, {"max_frame_bytes": -1}, {"stalled_seconds": nan}])

@@ -35,6 +35,9 @@ class Metrics:
         version: The application's version in `hardpoint_info`.
         timeout_seconds: After which what is read at a scrape counts as failed.
 
+    Raises:
+        ValueError: `timeout_seconds` is not more than 0.
+
     Attributes:
         registry: For instruments and collectors of your own.
     """
@@ -47,6 +50,8 @@ class Metrics:
         version: str = __version__,
         timeout_seconds: float = 2.0,
     ) -> None:
+        if not timeout_seconds > 0:
+            raise ValueError("timeout_seconds must be more than 0")
         self.registry = CollectorRegistry() if registry is None else registry
         self._timeout_seconds = timeout_seconds
         self._reads: dict[str, tuple[Read, bool]] = {}

@@ -1,6 +1,6 @@
 """Requests counted and timed, by method, route and status."""
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import ASGIApp
 
@@ -28,9 +28,15 @@ class MetricsMiddleware(Part):
         app: The application inside.
         metrics: Where to count; by default what the lifespan's state holds as `metrics`. Without either, nothing is.
         clock: A monotonic clock, in seconds.
+
+    Raises:
+        TypeError: `metrics` is something else.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics | None = None, clock: Clock = monotonic_clock) -> None:
+        given: Any = metrics
+        if given is not None and not isinstance(given, Metrics):
+            raise TypeError(f"metrics takes Metrics(), not {given!r}")
         super().__init__(app)
         self._metrics = metrics
         self._clock = clock

@@ -37,7 +37,10 @@ def metrics_router(
 
     Raises:
         TypeError: `guard` is not in a `Depends`.
+        ValueError: `path` does not begin with a slash, so that nobody could reach it.
     """
+    if path and not path.startswith("/"):
+        raise ValueError(f"path must begin with a slash, and {path!r} does not")
     if not isinstance(guard, DependsMark):
         raise TypeError(f"guard takes Depends(require_scope('metrics')) or the like, not {guard!r}")
     router = APIRouter(tags=["operations"])

@@ -44,7 +44,14 @@ def realtime_router(
         dependencies: What runs before a socket or a stream begins, such as a `RateLimit`. Those with `yield` end before
             the socket begins, so that a session of the database is not held for as long as the socket. A stream holds
             them until it ends, unless they are declared with `scope="function"`.
+
+    Raises:
+        ValueError: A path does not begin with a slash, so that nobody could reach it.
     """
+    paths = {"socket_path": socket_path, "events_path": events_path, "asyncapi_path": asyncapi_path}
+    for name, path in paths.items():
+        if path is not None and str(path)[:1] not in {"", "/"}:
+            raise ValueError(f"{name} must begin with a slash, and {path!r} does not; None leaves a route out")
     router = APIRouter(tags=["realtime"])
 
     async def live(websocket: WebSocket, hub: Realtime) -> None:
