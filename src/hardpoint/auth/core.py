@@ -90,8 +90,8 @@ class Auth(Accounts[U, S], Sessions[U, S]):
     ) -> None:
         check_argument("models", models, AuthModels | None, "AuthModels.beside(User)")
         check_argument("secret", secret, bytes, 'bytes, such as os.environ["SECRET"].encode()')
-        check_argument("notifier", notifier, AuthNotifier | None, "an AuthNotifier")
-        check_argument("limiter", limiter, LoginLimiter | None, "a LoginLimiter, such as FailureLimiter(limiter, rate)")
+        check_argument("notifier", notifier, "verify_email", "an AuthNotifier")
+        check_argument("limiter", limiter, "attempt", "a LoginLimiter, such as FailureLimiter(limiter, rate)")
         # Of these whatever does the same will do.
         for name, given in {"tokens": tokens, "hasher": hasher, "policy": policy, "cache": cache}.items():
             check_argument(name, given, object, "an object")

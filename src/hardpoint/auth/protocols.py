@@ -7,7 +7,7 @@ Everything here is structural: no class has to inherit from these. `hardpoint.au
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Generic, Protocol, TypeAlias
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -299,7 +299,6 @@ class AuthStore(UserStore[U], SessionStore[U], TokenStore, ApiKeyStore, Protocol
         """What `detach` gave another transaction, as if it had been read in this one."""
 
 
-@runtime_checkable
 class AuthNotifier(Protocol[U_contra, S_contra]):
     """How users are told. Called in the request's transaction, so that a mail can be queued together with the data."""
 
@@ -313,7 +312,6 @@ class AuthNotifier(Protocol[U_contra, S_contra]):
         """The owner asked for a new password: send the token that permits it."""
 
 
-@runtime_checkable
 class LoginLimiter(Protocol):
     """What slows down guessing."""
 

@@ -1,9 +1,10 @@
 """Requests counted and timed, by method, route and status."""
 
-from typing import Any, Final
+from typing import Final
 
 from starlette.types import ASGIApp
 
+from hardpoint.arguments import check_argument
 from hardpoint.asgi import Exchange, Part
 from hardpoint.clock import Clock, monotonic_clock
 from hardpoint.metrics.core import Metrics
@@ -34,9 +35,7 @@ class MetricsMiddleware(Part):
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics | None = None, clock: Clock = monotonic_clock) -> None:
-        given: Any = metrics
-        if given is not None and not isinstance(given, Metrics):
-            raise TypeError(f"metrics takes Metrics(), not {given!r}")
+        check_argument("metrics", metrics, Metrics | None, "Metrics()")
         super().__init__(app)
         self._metrics = metrics
         self._clock = clock

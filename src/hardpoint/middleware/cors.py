@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message
 from hardpoint.asgi import Exchange, Part
 from hardpoint.errors import Forbidden, error_response
 from hardpoint.origins import origins
-from hardpoint.texts import texts
+from hardpoint.texts import texts, token
 
 __all__ = ["CORSMiddleware"]
 
@@ -61,8 +61,8 @@ class CORSMiddleware(Part):
         max_age_seconds: How long a browser may remember a preflight's answer; 0 to 86400.
 
     Raises:
-        ValueError: What is no origin, such as an address with a path or `null`; or origins or exposed headers `*` with
-            credentials.
+        ValueError: What is no origin, such as an address with a path or `null`; what is no method's or header's name; or
+            origins or exposed headers `*` with credentials.
     """
 
     def __init__(
@@ -77,6 +77,10 @@ class CORSMiddleware(Part):
         max_age_seconds: int = 600,
     ) -> None:
         named = texts("allow_origins", allow_origins) - {"*"}
+        listed = {"allow_methods": allow_methods, "allow_headers": allow_headers, "expose_headers": expose_headers}
+        for option, names in listed.items():
+            for name in texts(option, names):
+                token(option, name)
         if allow_credentials and "*" in allow_origins:
             raise ValueError("CORS: '*' cannot be combined with credentials; name the origins")
         if not 0 <= max_age_seconds <= _MAX_AGE_SECONDS:

@@ -33,7 +33,7 @@ class FailureLimiter:
     """
 
     def __init__(self, limiter: Limiter, rate: Rate, *, needs_store: bool = False) -> None:
-        check_argument("limiter", limiter, Limiter, "MemoryLimiter(), or what open_valkey_limiter opens")
+        check_argument("limiter", limiter, "hit", "MemoryLimiter(), or what open_valkey_limiter opens")
         check_argument("rate", rate, Rate, "Rate.parse('10/minute')")
         self._limiter = limiter
         self._needs_store = needs_store

@@ -57,7 +57,7 @@ class RateLimitMiddleware(Part):
         given: Any = limits
         if isinstance(given, str | RateLimit):
             raise TypeError("limits takes a list; write limits=[RateLimit('5/minute')]")
-        check_argument("limiter", limiter, Limiter | None, "MemoryLimiter(), or what open_valkey_limiter opens")
+        check_argument("limiter", limiter, "hit", "MemoryLimiter(), or what open_valkey_limiter opens")
         limit: Any
         for limit in limits or ():
             if not isinstance(limit, RateLimit):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import gcd, isfinite
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol
 
 __all__ = [
     "MAX_PLAIN_KEY",
@@ -172,7 +172,6 @@ class Decision(NamedTuple):
         return self.charge.rate.seconds(self.debt)
 
 
-@runtime_checkable
 class Limiter(Protocol):
     """Keeps the buckets."""
 

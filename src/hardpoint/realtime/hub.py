@@ -74,7 +74,7 @@ class Hub:
     ) -> None:
         check_argument("channels", channels, Channels, "Channels(), with what is declared on it")
         check_argument(
-            "authenticator", authenticator, Authenticator | None, "SessionAuthenticator(auth, database) or the like"
+            "authenticator", authenticator, "by_handshake", "SessionAuthenticator(auth, database) or the like"
         )
         check_argument("limits", limits, Limits | None, "Limits(...)")
         self.channels = channels

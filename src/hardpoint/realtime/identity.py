@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
 
@@ -46,7 +46,6 @@ async def current_identity(connection: HTTPConnection) -> Identity:
     return identity
 
 
-@runtime_checkable
 class Authenticator(Protocol):
     """Says who is behind connections; `hardpoint.realtime.authentication` has the one over `hardpoint.auth`.
 
