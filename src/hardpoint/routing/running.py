@@ -177,12 +177,12 @@ class CompiledHandler:
                 has_answered = True
                 if has_something(request_stack):
                     await request_stack.aclose()
-            except BaseException:
+            except BaseException as error:
                 async with request_stack:
                     async with function_stack:
                         raise
                     # Swallowed before there was a response: FastAPI fails here, seen by what waits for the request.
-                    raise UnboundLocalError("A dependency with `yield` has swallowed an exception")
+                    raise UnboundLocalError("A dependency with `yield` has swallowed an exception") from error
         except Exception as error:  # noqa: BLE001 - Starlette finds out whose it is.
             await hand_on(error, run.request, send, has_started=has_started)
         else:
