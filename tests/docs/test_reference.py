@@ -11,6 +11,7 @@ NOT_FOR_USERS = {
     "hardpoint.cli",
     "hardpoint.new",
     "hardpoint.aio",
+    "hardpoint.arguments",
     "hardpoint.cluster",
     "hardpoint.origins",
     "hardpoint.sentinel",

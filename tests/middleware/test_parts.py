@@ -313,6 +313,13 @@ def test_a_star_with_credentials_is_refused_at_once() -> None:
         CORSMiddleware(ok, allow_origins=["*"], allow_credentials=True)
 
 
+@pytest.mark.parametrize("option", ["allow_methods", "allow_headers", "expose_headers"])
+@pytest.mark.parametrize("value", ["GET", ["X Shop"], ["X-Shop\r\nX-Other: 1"], [""]])
+def test_methods_and_headers_that_no_preflight_can_name_are_refused(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=option):
+        CORSMiddleware(ok, allow_origins=["https://a.example"], **{option: value})
+
+
 async def test_a_star_without_credentials_is_a_star() -> None:
     headers = dict(
         (await call(CORSMiddleware(ok, allow_origins=["*"]), http_scope(headers=[("Origin", "https://x")])))[0][

@@ -61,8 +61,8 @@ class CORSMiddleware(Part):
         max_age_seconds: How long a browser may remember a preflight's answer; 0 to 86400.
 
     Raises:
-        ValueError: What is no origin, such as an address with a path or `null`; what is no method's or header's name; or
-            origins or exposed headers `*` with credentials.
+        ValueError: What is no origin, such as an address with a path or `null`; what is no method's or header's name;
+            or origins or exposed headers `*` with credentials.
     """
 
     def __init__(
