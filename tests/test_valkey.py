@@ -58,8 +58,10 @@ def test_no_address_breaks_the_reader(text: str) -> None:
         parse_sentinel_url(f"valkey+sentinel://{text}")
 
 
-@pytest.mark.parametrize("option", ["decode_responses=true", "max_connections=5", "socket_timeout=1", "timeout=1"])
-def test_an_address_does_not_set_what_the_package_decides(option: str) -> None:
+@pytest.mark.parametrize(
+    "option", ["decode_responses=true", "max_connections=5", "socket_timeout=1", "timeout=1", "foo=bar"]
+)
+def test_an_address_does_not_set_what_the_package_decides_or_nobody_knows(option: str) -> None:
     with pytest.raises(ValueError, match=option.partition("=")[0]) as refused:
         make_client(f"redis://canary:canary@127.0.0.1/0?health_check_interval=5&{option}")
     assert "canary" not in str(refused.value)

@@ -67,7 +67,7 @@ def make_client(
         **options: More for the connections.
 
     Raises:
-        ValueError: The URL cannot be read.
+        ValueError: The URL cannot be read, or sets what connections do not have.
     """
     scheme, _, rest = url.partition("://")
     limits: dict[str, Any] = {
@@ -89,7 +89,14 @@ def make_client(
     if refused:
         raise ValueError(f"The URL must not set {', '.join(refused)}")
     kind = address.pop("connection_class", Connection)
-    return Redis.from_pool(BlockingConnectionPool(connection_class=_KINDS[kind], **limits, **address))
+    pool = BlockingConnectionPool(connection_class=_KINDS[kind], **limits, **address)
+    try:
+        # Nothing is connected; but an option that no connection has would end the first one.
+        pool.make_connection()
+    except TypeError as error:
+        option = str(error).rpartition("argument ")[2]
+        raise ValueError(f"The URL must not set {option}, which no connection has") from error
+    return Redis.from_pool(pool)
 
 
 async def close_client(client: "Redis") -> None:
