@@ -68,6 +68,8 @@ def test_production_is_stricter(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_URL", "mysql+aiomysql://h/d", "sqlite+aiosqlite"),
         ("REDIS_URL", "http://h", "redis://"),
         ("REDIS_URL", "valkey://:canary@h/0?ssl_ca_certs=x&socket_timeout=canary", "must not set socket_timeout"),
+        ("REDIS_URL", "redis://:canary@h/0?foo=canary", "must not set 'foo'"),
+        ("REDIS_URL", "redis://:canary@h/0?db=canary", "db"),
         ("REDIS_URL", "redis+cluster://u:canary@h/1", "database 0"),
         ("REDIS_URL", "valkey+sentinel://u:canary@h:26379", "/service"),
         ("DATABASE_POOL_SIZE", "0", "greater"),

@@ -7,6 +7,7 @@ reads are further fields.
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from email.utils import getaddresses
 from ipaddress import ip_network
 from pathlib import Path
@@ -274,6 +275,11 @@ class Settings(BaseSettings):
         _with_scheme(value, ("redis", "rediss", "unix", "valkey", "valkeys"))
         if decided := sorted(_DECIDED_BY_PARTS & dict(parse_qsl(url.partition("?")[2])).keys()):
             raise ValueError(f"must not set {', '.join(decided)}")
+        # What else it sets the client's library knows, which whoever sets none need not have.
+        with suppress(ModuleNotFoundError):
+            from hardpoint.valkey import make_client  # noqa: PLC0415
+
+            make_client(url)
         return value
 
     @field_validator("smtp_url")

@@ -89,7 +89,7 @@ def make_client(
     if refused:
         raise ValueError(f"The URL must not set {', '.join(refused)}")
     kind = address.pop("connection_class", Connection)
-    pool = BlockingConnectionPool(connection_class=_KINDS[kind], **limits, **address)
+    pool: Any = BlockingConnectionPool(connection_class=_KINDS[kind], **limits, **address)
     try:
         # Nothing is connected; but an option that no connection has would end the first one.
         pool.make_connection()
