@@ -39,7 +39,7 @@ def test_in_production_a_worker_runs_what_the_service_queues(
         "secret_key": SECRET,
         "database_url": sqlite if kind == "sqlite" else postgres_server.create_database(),
         "email_verification": "optional",
-        **({} if kind == "sqlite" else {"trusted_proxies": "127.0.0.1"}),
+        **({} if kind == "sqlite" else {"trusted_proxies": "127.0.0.1", "public_url": "https://example.com"}),
     }
     refused = run_cli("worker", cwd=tmp_path, **settings)
     assert refused.returncode == 1
@@ -66,6 +66,8 @@ def test_in_production_a_worker_runs_what_the_service_queues(
             assert client.get(f"/posts/{post['id']}").json()["status"] == "published"
     # Behind a proxy everybody would be one client.
     assert ("no_trusted_proxies" in service.log) is (kind == "sqlite")
+    # Links in mails would lead to this machine.
+    assert ("no_public_url" in service.log) is (kind == "sqlite")
     shown = run_cli("jobs", "show", job_id, cwd=tmp_path, **settings)
     assert "status       succeeded" in shown.stdout
     assert f"queued by    user:{account.id}" in shown.stdout

@@ -40,7 +40,8 @@ def command(host: str, port: int, workers: int, reload: bool, app: str | None = 
         raise click.UsageError("--reload serves with one process; leave out --workers")
     # Of an application that is not the service, only what the server itself needs is read.
     settings = settings_or_exit(None if app is None else load_settings)
-    if settings.public_url is None:
+    has_public_url = settings.public_url is not None
+    if not has_public_url:
         # Workers are processes of their own and read the environment again.
         shown_host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound.
         os.environ[settings.variable("public_url")] = (
@@ -56,10 +57,8 @@ def command(host: str, port: int, workers: int, reload: bool, app: str | None = 
         static={"instance": settings.resolved_instance},
         flush_seconds=settings.log_flush_seconds,
     )
-    if app is None and settings.environment == "production" and not settings.trusted_proxies:
-        # Behind a proxy that is not trusted everybody is one client, with one limit.
-        remedy = f"behind a proxy set {settings.variable('trusted_proxies')} to its address"
-        logger.warning("no_trusted_proxies", remedy=remedy)
+    if app is None and settings.is_production:
+        _warn(settings, has_public_url=has_public_url)
     with _metrics_added_up(workers):
         uvicorn.run(
             app or target().factory,
@@ -95,6 +94,18 @@ def _metrics_added_up(workers: int) -> Iterator[None]:
     with TemporaryDirectory(prefix="hardpoint-metrics-") as folder:
         os.environ[_SHARED_VALUES] = folder
         yield
+
+
+def _warn(settings: Settings, *, has_public_url: bool) -> None:
+    """Of what a production usually sets, and goes wrong without a word where it has to."""
+    if not settings.trusted_proxies:
+        # Behind a proxy that is not trusted everybody is one client, with one limit.
+        remedy = f"behind a proxy set {settings.variable('trusted_proxies')} to its address"
+        logger.warning("no_trusted_proxies", remedy=remedy)
+    if not has_public_url:
+        # The links of its mails lead there, and pages of another origin may do nothing with a cookie.
+        remedy = f"set {settings.variable('public_url')} to the address that browsers use"
+        logger.warning("no_public_url", assumed=settings.resolved_public_url, remedy=remedy)
 
 
 async def _prepare(settings: Settings) -> None:
