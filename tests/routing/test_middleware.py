@@ -202,6 +202,27 @@ async def test_routes_that_come_later_are_found_and_those_that_go_are_gone(answe
     assert answered == ["/later/one", "/items/7", "/items/7"]
 
 
+async def test_a_route_that_takes_an_equal_ones_place_answers_in_it() -> None:
+    """Starlette's routes are equal when their path, endpoint and methods are, whatever guards them."""
+
+    def guard() -> None:
+        raise HTTPException(401)
+
+    async def simple() -> int:
+        return 1
+
+    app = app_with()
+    app.add_api_route("/simple", simple)
+    async with client_of(app) as client:
+        assert (await client.get("/simple")).json() == 1
+        app.add_api_route("/simple", simple, dependencies=[Depends(guard)])
+        routes = app.router.routes
+        open_route, guarded = routes[-2:]
+        assert open_route == guarded
+        routes[-2:] = [guarded]
+        assert (await client.get("/simple")).status_code == 401
+
+
 async def test_exceptions_find_their_handlers_also_those_of_handlers(answered: list[str]) -> None:
     app = app_with()
 

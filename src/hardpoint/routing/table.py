@@ -1,7 +1,7 @@
 """All routes of an application in one table, and the request's own in it, found as FastAPI's routers would find it."""
 
 from collections.abc import Iterator
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter
@@ -78,8 +78,7 @@ class RouteTable:
             return None
 
     def _find(self, scope: Scope) -> CompiledHandler | None:
-        # By identity, in C: a thousand routes take 6 microseconds.
-        if self._router.routes != self._routes or list(map(_version, self._routers)) != self._versions:
+        if self._is_changed():
             self._build()
         path = get_route_path(scope)
         method = scope["method"]
@@ -98,6 +97,15 @@ class RouteTable:
             self._tell(scope, entry, found.groupdict())
             return handler
         return None
+
+    def _is_changed(self) -> bool:
+        routes, known = self._router.routes, self._routes
+        # By identity: routes with one path and endpoint are equal, whatever guards them. In C: fifty take a microsecond.
+        return (
+            len(routes) != len(known)
+            or not all(map(is_, routes, known))
+            or list(map(_version, self._routers)) != self._versions
+        )
 
     def _tell(self, scope: Scope, entry: _Entry, parameters: dict[str, Any]) -> None:
         for name, convertor in entry.convertors:
