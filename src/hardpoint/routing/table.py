@@ -100,7 +100,7 @@ class RouteTable:
 
     def _is_changed(self) -> bool:
         routes, known = self._router.routes, self._routes
-        # By identity: routes with one path and endpoint are equal, whatever guards them. In C: fifty take a microsecond.
+        # By identity: routes of one path and endpoint are equal, whatever guards them. In C: fifty take a microsecond.
         return (
             len(routes) != len(known)
             or not all(map(is_, routes, known))
