@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, object_session, reconstructor, relationship
 
-from hardpoint.auth import Auth, AuthModels, PrincipalCache, SessionAndUser, UserMixin
+from hardpoint.auth import Auth, AuthModels, Client, PasswordHasher, PrincipalCache, SessionAndUser, UserMixin
 from hardpoint.auth.cache import open_principal_cache
 from hardpoint.broadcast import MemoryBroadcast
 from hardpoint.broadcast.valkey import open_valkey_broadcast
@@ -154,6 +154,26 @@ async def test_a_savepoint_is_no_commit(process: Process, is_kept: bool) -> None
         assert len(process.cache) == 1
     found = await process.whose(token)
     assert (found.role, found.name) == ("editor", "Ann" if is_kept else None)
+
+
+async def test_a_login_that_hashes_the_password_anew_tells_of_it(process: Process) -> None:
+    """As the first one after an upgrade does; a change of the password by an older session looks at the hash."""
+    password = "correct horse battery staple"
+    here = Client(address="127.0.0.1", device="")
+    user, token = await signed_up(process)
+    await process.whose(token)
+    old = await PasswordHasher(memory_kib=64, iterations=1).hash(password)
+    async with process.database.session() as session:
+        await process.auth.store(session).set_password(await session.get_one(User, user.id), old)
+    process.cache.clear()
+    assert (await process.whose(token)).password_hash == old
+    async with process.database.session() as session:
+        await process.auth.log_in(session, email=user.email, password=password, client=here)
+    async with process.database.session() as session:
+        known = (await process.found(session, token)).user
+        assert known.password_hash != old
+        new = "another horse battery staple"
+        await process.auth.change_password(session, known, current=password, new=new, keep_session=None, client=here)
 
 
 async def test_a_change_of_one_user_leaves_the_others(processes: list[Process]) -> None:

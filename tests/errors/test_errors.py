@@ -304,6 +304,9 @@ def test_responses_are_grouped_by_status_with_an_example_each() -> None:
     assert set(described[409]["content"]["application/json"]["examples"]) == {"CONFLICT", "LAST_ONE"}
     example = described[422]["content"]["application/json"]["examples"]["VALIDATION_ERROR"]["value"]
     errors.ErrorEnvelope.model_validate(example)
+    for wrong in (404, "NOT_FOUND", NotFound(), (409, "LAST_ONE")):
+        with pytest.raises(TypeError, match=r"no error's class; write responses\(NotFound"):
+            responses(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("make", [FastAPI, Starlette])

@@ -64,6 +64,54 @@ def test_a_document_does_not_break_itself() -> None:
     assert breaking_changes(DOCUMENT, deepcopy(DOCUMENT)) == []
 
 
+def on_path(path: str, **item: Any) -> dict[str, Any]:
+    return {"paths": {path: item}, "components": {}}
+
+
+NUMBERED = {"in": "path", "name": "id", "required": True, "schema": {"type": "integer"}}
+ANSWERED: dict[str, Any] = {"responses": {"200": {}}}
+
+
+def test_a_path_parameters_name_is_nothing_to_a_client() -> None:
+    old = on_path("/things/{id}/parts/{part}", get={"parameters": [NUMBERED, {**NUMBERED, "name": "part"}]})
+    of_text = {**NUMBERED, "name": "number", "schema": {"type": "string"}}
+    new = on_path("/things/{thing}/parts/{number}", parameters=[{**NUMBERED, "name": "thing"}], get={})
+    new["paths"]["/things/{thing}/parts/{number}"]["get"] = {"parameters": [of_text]}
+    assert breaking_changes(old, old) == []
+    assert breaking_changes(old, new) == [
+        "GET /things/{id}/parts/{part}: the path parameter number: no longer takes integer"
+    ]
+
+
+def test_credentials_that_were_enough_have_to_stay_so() -> None:
+    def with_security(*security: dict[str, Any]) -> dict[str, Any]:
+        return on_path("/", get={**ANSWERED, "security": list(security)})
+
+    either = with_security({"token": []}, {"cookie": []})
+    assert breaking_changes(with_security({"token": []}), either) == []
+    assert breaking_changes(with_security({"token": []}), with_security()) == []
+    assert breaking_changes(either, with_security({"token": []})) == ["GET /: cookie is not enough"]
+    assert breaking_changes(either, with_security({"token": [], "cookie": []})) == [
+        "GET /: token is not enough",
+        "GET /: cookie is not enough",
+    ]
+    # What holds for the whole document holds for an operation that says nothing.
+    assert breaking_changes(on_path("/", get=ANSWERED), {**on_path("/", get=ANSWERED), "security": [{"key": []}]}) == [
+        "GET /: needs authentication"
+    ]
+
+
+def test_schemas_that_are_true_or_false_are_read() -> None:
+    def with_members(**members: Any) -> dict[str, Any]:
+        schema = {"type": "object", "properties": members}
+        return on_path("/", get={"responses": {"200": {"content": {"application/json": {"schema": schema}}}}})
+
+    text = {"type": "string"}
+    assert breaking_changes(with_members(a=True), with_members(a=text)) == []
+    assert breaking_changes(with_members(a=text), with_members(a=True)) == ["GET / 200.a: may be anything"]
+    assert breaking_changes(with_members(a=False), with_members(a=False)) == []
+
+
 @pytest.mark.parametrize(
     ("new", "expected"),
     [

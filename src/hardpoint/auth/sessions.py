@@ -65,6 +65,8 @@ class Sessions(AuthBase[U, S]):
             raise InvalidCredentials
         if new_hash is not None:
             await store.set_password(user, new_hash)
+            # Whoever changes the password has to know the hash.
+            self._user_changed(store, user.id)
         now = self.now()
         auth_session = await store.add_session(
             id=new_session_id(),

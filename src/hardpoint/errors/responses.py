@@ -18,9 +18,15 @@ def responses(*errors: type[ApiError] | tuple[type[ApiError], str]) -> dict[int 
     Args:
         *errors: Error classes, or pairs of an error class and the code with which the route raises it
             (`(Conflict, "LAST_ADMIN")`).
+
+    Raises:
+        TypeError: One of them is something else, such as a status.
     """
     grouped: dict[int, dict[str, tuple[str, type[ApiError]]]] = {}
     for error in errors:
+        named: Any = error[0] if isinstance(error, tuple) else error
+        if not (isinstance(named, type) and issubclass(named, ApiError)):
+            raise TypeError(f"{named!r} is no error's class; write responses(NotFound, (Conflict, 'NAME_TAKEN'))")
         kind, code = error if isinstance(error, tuple) else (error, error.default_code)
         grouped.setdefault(int(kind.status), {})[code] = (kind.default_detail, kind)
     return {status: _response(status, codes) for status, codes in sorted(grouped.items())}

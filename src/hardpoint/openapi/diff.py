@@ -1,13 +1,15 @@
 """What of a new OpenAPI document breaks clients of an old one."""
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 __all__ = ["breaking_changes"]
 
 Document = Mapping[str, Any]
 Direction = Literal["request", "response"]
 
+_PATH_PARAMETER: Final = re.compile(r"\{([^{}]*)\}")
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 # (keyword, whether a greater value allows less)
 _BOUNDS: Final = (
@@ -36,6 +38,9 @@ def breaking_changes(old: Document, new: Document) -> list[str]:
     return list(_Comparison(old, new).paths())
 
 
+_Parameters: TypeAlias = Mapping[tuple[str, str | int], Document]
+
+
 class _Comparison:
     def __init__(self, old: Document, new: Document) -> None:
         self._old = old
@@ -43,22 +48,18 @@ class _Comparison:
         self._compared: set[tuple[int, int, Direction]] = set()
 
     def paths(self) -> Iterator[str]:
-        for path, item in self._old.get("paths", {}).items():
-            for method in _METHODS:
-                if method not in item:
-                    continue
-                name = f"{method.upper()} {path}"
-                found = self._new.get("paths", {}).get(path, {}).get(method)
-                if found is None:
-                    yield f"{name}: is gone"
-                else:
-                    self._compared.clear()
-                    yield from self._operation(name, item[method], found)
+        after = _operations(self._new)
+        for key, (path, old) in _operations(self._old).items():
+            name = f"{key[1].upper()} {path}"
+            if key not in after:
+                yield f"{name}: is gone"
+                continue
+            self._compared.clear()
+            yield from self._operation(name, old, after[key][1])
 
     def _operation(self, name: str, old: Document, new: Document) -> Iterator[str]:
-        if new.get("security") and not old.get("security"):
-            yield f"{name}: needs authentication"
-        yield from self._parameters(name, old, new)
+        yield from self._security(name, old, new)
+        yield from self._parameters(name, old["parameters"], new["parameters"])
         yield from self._request_body(name, old, new)
         for status, answer in old.get("responses", {}).items():
             if not status.startswith("2"):
@@ -70,11 +71,18 @@ class _Comparison:
             after = _resolve(self._new, new["responses"][status])
             yield from self._content(f"{name} {status}", before, after, "response")
 
-    def _parameters(self, name: str, old: Document, new: Document) -> Iterator[str]:
-        before = {(p["in"], p["name"]): p for p in (_resolve(self._old, p) for p in old.get("parameters", ()))}
-        after = {(p["in"], p["name"]): p for p in (_resolve(self._new, p) for p in new.get("parameters", ()))}
+    def _security(self, name: str, old: Document, new: Document) -> Iterator[str]:
+        before, after = (
+            operation.get("security", document.get("security")) or [{}]
+            for operation, document in ((old, self._old), (new, self._new))
+        )
+        for schemes in before:
+            if not any(each.keys() <= schemes.keys() for each in after):
+                yield f"{name}: {f'{_listed(set(schemes))} is not enough' if schemes else 'needs authentication'}"
+
+    def _parameters(self, name: str, before: _Parameters, after: _Parameters) -> Iterator[str]:
         for key, parameter in after.items():
-            place, own_name = key
+            place, own_name = parameter["in"], parameter["name"]
             if parameter.get("required") and not before.get(key, {}).get("required"):
                 yield f"{name}: the {place} parameter {own_name} is required"
             if key in before:
@@ -141,6 +149,23 @@ class _Comparison:
             yield from self._schema(f"{name}.*", values[0], values[1], direction)
 
 
+def _operations(document: Document) -> dict[tuple[str, str], tuple[str, Document]]:
+    """Every operation, by its path without the parameters' names, which clients do not see, and its method."""
+    found: dict[tuple[str, str], tuple[str, Document]] = {}
+    for path, item in document.get("paths", {}).items():
+        places = {name: place for place, name in enumerate(_PATH_PARAMETER.findall(path))}
+        for method in _METHODS:
+            if method in item:
+                listed = [*item.get("parameters", ()), *item[method].get("parameters", ())]
+                parameters = {
+                    (each["in"], places.get(each["name"], each["name"]) if each["in"] == "path" else each["name"]): each
+                    for each in (_resolve(document, parameter) for parameter in listed)
+                }
+                key = _PATH_PARAMETER.sub("{}", path), method
+                found[key] = path, {**item[method], "parameters": parameters}
+    return found
+
+
 def _resolve(document: Document, value: Document) -> Document:
     while "$ref" in value:
         found: Any = document
@@ -150,7 +175,10 @@ def _resolve(document: Document, value: Document) -> Document:
     return value
 
 
-def _alternatives(document: Document, schema: Document) -> list[Document]:
+def _alternatives(document: Document, schema: Any) -> list[Document]:
+    if isinstance(schema, bool):
+        # Anything, or nothing at all.
+        return [{}] if schema else []
     resolved = _resolve(document, schema)
     for word in ("anyOf", "oneOf"):
         if word in resolved:
