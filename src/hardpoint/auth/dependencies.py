@@ -281,7 +281,8 @@ async def optional_principal(connection: HTTPConnection, session: Session) -> Pr
         claims = _claimed(sent, auth)
     if claims is not None:
         found = await auth.authenticate(session, claims)
-        await _let_go(connection, session)
+        if connection.scope["type"] == "websocket":
+            await _let_go(session)
         context.principal.set(f"user:{claims.user_id}")
         return Principal.of(found, claims.expires_at)
     if sent.cookie is None:
@@ -290,14 +291,15 @@ async def optional_principal(connection: HTTPConnection, session: Session) -> Pr
     if connection.scope["type"] == "websocket" or method not in _SAFE_METHODS:
         check_origin(connection, await link(connection, allowed_origins, connection))
     found = await auth.authenticate_cookie(session, sent.cookie)
-    await _let_go(connection, session)
+    if connection.scope["type"] == "websocket":
+        await _let_go(session)
     context.principal.set(f"user:{found.user.id}")
     return Principal.of(found)
 
 
-async def _let_go(connection: HTTPConnection, session: AsyncSession) -> None:
+async def _let_go(session: AsyncSession) -> None:
     # A socket's session lasts as long as the socket: with a connection, a dozen idle ones would use up the pool.
-    if connection.scope["type"] == "websocket" and isinstance(session, LazySession) and session.is_used:
+    if isinstance(session, LazySession) and session.is_used:
         await session.commit()
 
 
@@ -382,7 +384,8 @@ async def optional_api_key(connection: HTTPConnection, session: Session) -> Auth
         return None
     auth = await link(connection, get_auth, connection)
     key = await auth.api_keys.authenticate(session, sent.api_key)
-    await _let_go(connection, session)
+    if connection.scope["type"] == "websocket":
+        await _let_go(session)
     context.principal.set(f"key:{key.id}")
     return key
 
